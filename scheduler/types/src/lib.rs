@@ -1,0 +1,24 @@
+//! The nouns of the domain, shared by every room and depending on none.
+//!
+//! Nothing here knows a wire format, a tensor or a clock. A value that exists is valid: what could be out of range
+//! is checked by its constructor.
+//!
+//! In a request's path: `server::http` makes a [`GenerateRequest`]; the engine answers with [`GenerateEvent`]s.
+
+mod block;
+mod event;
+mod finish;
+mod ids;
+mod json;
+mod priority;
+mod request;
+mod sampling;
+
+pub use block::{BlockId, BlockSize, InvalidBlockSize};
+pub use event::{GenerateEvent, TextDelta, Usage};
+pub use finish::FinishReason;
+pub use ids::{ModelId, RequestId, SeqId, StepId, TokenId};
+pub use json::JsonText;
+pub use priority::Priority;
+pub use request::{CacheSalt, ChatMessage, GenerateRequest, Prompt, Role};
+pub use sampling::{InvalidSampling, RandomSampling, Sampling, SamplingParams, Seed};
