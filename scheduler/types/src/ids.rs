@@ -16,7 +16,7 @@ pub struct RequestId(pub u64);
 pub struct SeqId(pub u64);
 
 /// One forward pass. Ids rise by one with every step that the scheduler plans.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct StepId(pub u64);
 
 /// The name under which a model is served. Cheap to clone.
