@@ -1,0 +1,27 @@
+//! `GET /v1/models` and `GET /v1/models/{id}`.
+
+use serde::{Deserialize, Serialize};
+
+/// The models that are served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelList {
+    /// Always `list`.
+    pub object: String,
+    /// The models.
+    pub data: Vec<Model>,
+}
+
+/// One served model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// Served name.
+    pub id: String,
+    /// Always `model`.
+    pub object: String,
+    /// When it was loaded, in seconds since 1970.
+    pub created: u64,
+    /// Who offers it.
+    pub owned_by: String,
+    /// Most tokens of a prompt and its answer together.
+    pub max_model_len: u32,
+}

@@ -1,0 +1,45 @@
+//! `POST /tokenize` and `POST /detokenize`, in the shapes of vLLM.
+
+use serde::{Deserialize, Serialize};
+
+use crate::openai::Message;
+
+/// Body of `/tokenize`: exactly one of `prompt` and `messages`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizeRequest {
+    /// Served name of the model; the only one if absent.
+    pub model: Option<String>,
+    /// Plain text, tokenised with the model's own prefix.
+    pub prompt: Option<String>,
+    /// A conversation, rendered by the model's chat template.
+    pub messages: Option<Vec<Message>>,
+}
+
+/// Answer of `/tokenize`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenizeResponse {
+    /// Number of tokens.
+    pub count: usize,
+    /// Most tokens of a prompt and its answer together.
+    pub max_model_len: u32,
+    /// The token ids.
+    pub tokens: Vec<u32>,
+}
+
+/// Body of `/detokenize`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetokenizeRequest {
+    /// Served name of the model; the only one if absent.
+    pub model: Option<String>,
+    /// The token ids.
+    pub tokens: Vec<u32>,
+}
+
+/// Answer of `/detokenize`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetokenizeResponse {
+    /// The text.
+    pub prompt: String,
+}
