@@ -1,0 +1,111 @@
+// Decode attention against f64: ragged lengths, shuffled block tables, splits, windows, soft caps, wide groups.
+#include <cmath>
+
+#include "../paged_decode.cu"
+#include "check.hpp"
+
+namespace {
+
+struct Shape {
+    u32 heads, kv_heads, head_dim, block_size, split_keys, window;
+    float softcap;
+    std::vector<u32> lengths;
+};
+
+// A paged cache of random keys and values with a shuffled table for each sequence.
+struct Cache {
+    u32 table_stride, kv_heads, block_size, head_dim;
+    Buffer<u32> tables;
+    Buffer<bf16> k, v;
+
+    static u32 blocks_of(const Shape& s) {
+        u32 longest = 1;
+        for (u32 length : s.lengths) longest = length > longest ? length : longest;
+        return ceil_div(longest, s.block_size);
+    }
+    Cache(const Shape& s, Random& random)
+        : table_stride(blocks_of(s)), kv_heads(s.kv_heads), block_size(s.block_size), head_dim(s.head_dim), tables(table_stride * s.lengths.size()),
+          k((size_t)table_stride * s.lengths.size() * s.kv_heads * s.block_size * s.head_dim), v(k.size()) {
+        auto order = random.shuffled((u32)tables.size());
+        // What no token owns keeps its NaN bits, so that a read past a length shows.
+        for (u32 i = 0; i < s.lengths.size(); i++)
+            for (u32 j = 0; j < table_stride; j++) tables[i * table_stride + j] = j * block_size < s.lengths[i] ? order[i * table_stride + j] : 0xffffffffu;
+        for (u32 i = 0; i < s.lengths.size(); i++)
+            for (u32 p = 0; p < s.lengths[i]; p++)
+                for (u32 g = 0; g < kv_heads; g++)
+                    for (u32 d = 0; d < head_dim; d++) {
+                        k[at(i, p, g) + d].bits = emu::round_to_bf16(random.uniform(-1, 1));
+                        v[at(i, p, g) + d].bits = emu::round_to_bf16(random.uniform(-1, 1));
+                    }
+    }
+    size_t at(u32 sequence, u32 position, u32 kv_head) const {
+        size_t block = tables[sequence * table_stride + position / block_size];
+        return ((block * kv_heads + kv_head) * block_size + position % block_size) * head_dim;
+    }
+};
+
+// softmax(q K) V of one head over positions from..to, in f64.
+std::vector<double> attend(const Shape& s, const Cache& cache, u32 sequence, u32 head, u32 from, u32 to, const bf16* q, float scale) {
+    u32 kv_head = head / (s.heads / s.kv_heads);
+    std::vector<double> scores, out(s.head_dim);
+    double best = -INFINITY, sum = 0;
+    for (u32 p = from; p < to; p++) {
+        double dot = 0;
+        for (u32 d = 0; d < s.head_dim; d++) dot += value_of(q[d]) * value_of(cache.k[cache.at(sequence, p, kv_head) + d]);
+        dot *= scale;
+        if (s.softcap > 0) dot = s.softcap * std::tanh(dot / s.softcap);
+        scores.push_back(dot);
+        best = std::fmax(best, dot);
+    }
+    for (double& score : scores) sum += score = std::exp(score - best);
+    for (u32 p = from; p < to; p++)
+        for (u32 d = 0; d < s.head_dim; d++) out[d] += scores[p - from] / sum * value_of(cache.v[cache.at(sequence, p, kv_head) + d]);
+    return out;
+}
+
+void check_decode(const Shape& s, bool mapped, uint64_t order) {
+    Check check("paged_decode", 3e-3, 6e-3);
+    u32 longest = 0;
+    for (u32 length : s.lengths) longest = length > longest ? length : longest;
+    check.describe("heads %u/%u dim %u block %u split %u window %u cap %g longest %u order %u", s.heads, s.kv_heads, s.head_dim, s.block_size, s.split_keys, s.window, s.softcap, longest, (u32)order);
+    Random random(order + s.heads);
+    Cache cache(s, random);
+    u32 sequences = (u32)s.lengths.size(), stride = (s.heads + 2 * s.kv_heads) * s.head_dim, splits = ceil_div(longest, s.split_keys) + 1;
+    u32 groups = s.kv_heads * ceil_div(s.heads / s.kv_heads, 16);
+    Buffer<bf16> qkv((size_t)sequences * stride), out((size_t)sequences * s.heads * s.head_dim);
+    Buffer<u32> rows(sequences), lengths(sequences), split_keys(1), counters(sequences * groups);
+    Buffer<float> partial((size_t)sequences * s.heads * splits * (s.head_dim + 8));
+    random.fill(qkv, 2.0f);
+    auto permuted = random.shuffled(sequences);
+    split_keys[0] = s.split_keys;
+    counters.fill(0);
+    for (u32 i = 0; i < sequences; i++) {
+        rows[i] = mapped ? permuted[i] : i;
+        lengths[i] = s.lengths[i];
+    }
+    float scale = 1.0f / std::sqrt((float)s.head_dim);
+    auto kernel = s.head_dim == 64 ? paged_decode_bf16_d64 : s.head_dim == 128 ? paged_decode_bf16_d128 : paged_decode_bf16_d256;
+    emu::launch({{groups, sequences, splits}, {128, 1, 1}, 768 * s.head_dim, order}, [&] {
+        kernel(qkv.get(), cache.k.get(), cache.v.get(), mapped ? rows.get() : nullptr, cache.tables.get(), lengths.get(), split_keys.get(), partial.get(), counters.get(), out.get(), stride, s.heads,
+               s.kv_heads, s.block_size, cache.table_stride, s.window, scale, s.softcap);
+    });
+    for (u32 i = 0; i < sequences; i++)
+        for (u32 h = 0; h < s.heads; h++) {
+            u32 length = s.lengths[i], from = s.window && length > s.window ? length - s.window : 0;
+            auto wanted = attend(s, cache, i, h, from, length, &qkv[(size_t)rows[i] * stride + h * s.head_dim], scale);
+            for (u32 d = 0; d < s.head_dim; d++) check.compare(value_of(out[((size_t)rows[i] * s.heads + h) * s.head_dim + d]), length ? wanted[d] : 0.0);
+        }
+    for (u32 i = 0; i < counters.size(); i++) check.require(counters[i] == 0, "a counter was left standing");
+}
+
+}  // namespace
+
+void test_attention() {
+    for (uint64_t order : ORDERS) check_decode({4, 1, 128, 16, 128, 0, 0, {1, 0, 77, 300}}, true, order);
+    check_decode({2, 1, 64, 16, 64, 0, 0, {15, 16, 17, 64, 65}}, false, 1);
+    check_decode({3, 3, 64, 32, 64, 0, 0, {1, 130}}, false, 2);
+    check_decode({8, 2, 128, 64, 4096, 0, 0, {200, 3}}, true, 1);
+    check_decode({4, 2, 128, 16, 64, 50, 0, {40, 50, 51, 170}}, false, 2);
+    check_decode({4, 1, 256, 16, 64, 0, 30.0f, {20, 100}}, false, 1);
+    check_decode({20, 1, 64, 16, 64, 0, 0, {90}}, false, 3);
+}

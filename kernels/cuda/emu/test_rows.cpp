@@ -1,0 +1,220 @@
+// Row kernels against f64: embedding, norm, rope and cache write, gate, gather, step update, random fill.
+#include <cmath>
+
+#include "../add_rms_norm.cu"
+#include "../embed.cu"
+#include "../fill_random.cu"
+#include "../gated_act.cu"
+#include "../gather_rows.cu"
+#include "../rope_and_cache.cu"
+#include "../step_update.cu"
+#include "check.hpp"
+
+namespace {
+
+void check_embed(u32 tokens, u32 hidden, uint64_t order) {
+    Check check("embed", 0, 0);
+    check.describe("tokens %u hidden %u order %u", tokens, hidden, (u32)order);
+    Random random(order);
+    u32 vocab = 11;
+    Buffer<u32> ids(tokens);
+    Buffer<bf16> table(vocab * hidden);
+    Buffer<float> residual(tokens * hidden);
+    for (u32 t = 0; t < tokens; t++) ids[t] = random.below(vocab);
+    random.fill(table, 1.0f);
+    emu::launch({{tokens, 1, 1}, {256, 1, 1}, 0, order}, [&] { embed(ids.get(), table.get(), residual.get(), hidden, 2.0f); });
+    for (u32 t = 0; t < tokens; t++)
+        for (u32 h = 0; h < hidden; h++) check.compare(residual[t * hidden + h], 2.0 * value_of(table[ids[t] * hidden + h]));
+}
+
+void check_add_rms_norm(u32 tokens, u32 hidden, u32 threads, bool with_delta, uint64_t order) {
+    Check check("add_rms_norm", 1e-6, 4.2e-3);
+    check.describe("tokens %u hidden %u threads %u delta %d order %u", tokens, hidden, threads, with_delta, (u32)order);
+    Random random(order + 7);
+    Buffer<float> residual(tokens * hidden), weight(hidden);
+    Buffer<bf16> delta(tokens * hidden), out(tokens * hidden);
+    random.fill(residual, -3.0f, 3.0f);
+    random.fill(weight, 0.5f, 1.5f);
+    random.fill(delta, 1.0f);
+    std::vector<double> wanted(tokens * hidden);
+    for (u32 t = 0; t < tokens; t++) {
+        double squares = 0;
+        for (u32 h = 0; h < hidden; h++) {
+            u32 i = t * hidden + h;
+            wanted[i] = (double)residual[i] + (with_delta ? value_of(delta[i]) : 0.0);
+            squares += wanted[i] * wanted[i];
+        }
+        for (u32 h = 0; h < hidden; h++) wanted[t * hidden + h] *= weight[h] / std::sqrt(squares / hidden + 1e-5);
+    }
+    emu::launch({{tokens, 1, 1}, {threads, 1, 1}, 0, order}, [&] { add_rms_norm(residual.get(), with_delta ? delta.get() : nullptr, weight.get(), out.get(), hidden, 1e-5f); });
+    for (u32 i = 0; i < tokens * hidden; i++) check.compare(value_of(out[i]), wanted[i]);
+}
+
+struct RopeShape {
+    u32 tokens, heads, kv_heads, head_dim, rotary_dim, block_size;
+    bool interleaved, with_norm;
+};
+
+void check_rope(const RopeShape& s, uint64_t order) {
+    Check check("rope_and_cache", 1e-3, 4.2e-3);
+    check.describe("tokens %u heads %u/%u dim %u rotary %u block %u interleaved %d norm %d", s.tokens, s.heads, s.kv_heads, s.head_dim, s.rotary_dim, s.block_size, s.interleaved, s.with_norm);
+    Random random(order + 13);
+    u32 all = s.heads + 2 * s.kv_heads, max_positions = 64, half = s.rotary_dim / 2, blocks = s.tokens + 2;
+    Buffer<bf16> qkv(s.tokens * all * s.head_dim), before(qkv.size());
+    size_t cache_size = (size_t)blocks * s.kv_heads * s.block_size * s.head_dim;
+    Buffer<bf16> k_cache(cache_size), v_cache(cache_size);
+    Buffer<u32> positions(s.tokens), slots(s.tokens);
+    Buffer<float> cos_table(max_positions * half), sin_table(max_positions * half), norm(2 * s.head_dim);
+    random.fill(qkv, 2.0f);
+    random.fill(norm, 0.5f, 1.5f);
+    for (size_t i = 0; i < qkv.size(); i++) before[i] = qkv[i];
+    for (u32 p = 0; p < max_positions; p++)
+        for (u32 i = 0; i < half; i++) {
+            double angle = p * std::pow(10000.0, -2.0 * i / s.rotary_dim);
+            cos_table[p * half + i] = (float)std::cos(angle);
+            sin_table[p * half + i] = (float)std::sin(angle);
+        }
+    auto order_of_blocks = random.shuffled(blocks);
+    for (u32 t = 0; t < s.tokens; t++) {
+        positions[t] = random.below(max_positions);
+        slots[t] = t == 1 ? 0xffffffffu : order_of_blocks[t] * s.block_size + random.below(s.block_size);
+    }
+    const float *q_norm = s.with_norm ? norm.get() : nullptr, *k_norm = s.with_norm ? norm.get() + s.head_dim : nullptr;
+    emu::launch({{ceil_div(all, 4), s.tokens, 1}, {128, 1, 1}, 0, order}, [&] {
+        rope_and_cache(qkv.get(), positions.get(), slots.get(), cos_table.get(), sin_table.get(), q_norm, k_norm, k_cache.get(), v_cache.get(), s.heads, s.kv_heads, s.head_dim,
+                       s.rotary_dim, s.block_size, s.interleaved, 1e-6f);
+    });
+    for (u32 t = 0; t < s.tokens; t++)
+        for (u32 h = 0; h < all; h++) {
+            bool query = h < s.heads, value = h >= s.heads + s.kv_heads;
+            u64 at = ((u64)t * all + h) * s.head_dim;
+            std::vector<double> x(s.head_dim), y;
+            double squares = 0;
+            for (u32 i = 0; i < s.head_dim; i++) x[i] = value_of(before[at + i]), squares += x[i] * x[i];
+            if (s.with_norm && !value)
+                for (u32 i = 0; i < s.head_dim; i++) x[i] *= norm[(query ? 0 : s.head_dim) + i] / std::sqrt(squares / s.head_dim + 1e-6);
+            y = x;
+            for (u32 i = 0; !value && i < half; i++) {
+                u32 a = s.interleaved ? 2 * i : i, b = s.interleaved ? 2 * i + 1 : i + half;
+                double c = cos_table[positions[t] * half + i], n = sin_table[positions[t] * half + i];
+                y[a] = x[a] * c - x[b] * n;
+                y[b] = x[b] * c + x[a] * n;
+            }
+            for (u32 i = 0; i < s.head_dim; i++) {
+                check.compare(value_of(qkv[at + i]), y[i]);
+                if (query || slots[t] == 0xffffffffu) continue;
+                u32 kv_head = value ? h - s.heads - s.kv_heads : h - s.heads;
+                u64 cached = (((u64)(slots[t] / s.block_size) * s.kv_heads + kv_head) * s.block_size + slots[t] % s.block_size) * s.head_dim + i;
+                check.compare(value_of((value ? v_cache : k_cache)[cached]), y[i]);
+            }
+        }
+    size_t written = 0;
+    for (size_t i = 0; i < cache_size; i++) written += k_cache[i].bits != 0xffff;
+    check.require(written == (size_t)(s.tokens - (s.tokens > 1)) * s.kv_heads * s.head_dim, "a padding row wrote to the cache, or a row to the wrong place");
+}
+
+void check_gated_act(u32 tokens, u32 ffn, u32 kind, uint64_t order) {
+    Check check("gated_act", 1e-6, 4.2e-3);
+    check.describe("tokens %u ffn %u kind %u", tokens, ffn, kind);
+    Random random(order + 17);
+    Buffer<bf16> gate_up(tokens * 2 * ffn), out(tokens * ffn);
+    random.fill(gate_up, 8.0f);
+    emu::launch({{ceil_div(ffn, 2048), tokens, 1}, {256, 1, 1}, 0, order}, [&] { gated_act(gate_up.get(), out.get(), ffn, kind); });
+    for (u32 t = 0; t < tokens; t++)
+        for (u32 i = 0; i < ffn; i++) {
+            double g = value_of(gate_up[t * 2 * ffn + i]), u = value_of(gate_up[t * 2 * ffn + ffn + i]);
+            double a = kind == 0 ? g / (1 + std::exp(-g)) : 0.5 * g * (1 + std::tanh(std::sqrt(2 / M_PI) * (g + 0.044715 * g * g * g)));
+            check.compare(value_of(out[t * ffn + i]), a * u);
+        }
+}
+
+void check_gather(u32 rows, u32 row_bytes, uint64_t order) {
+    Check check("gather_rows", 0, 0);
+    check.describe("rows %u row_bytes %u", rows, row_bytes);
+    Random random(order + 19);
+    u32 rows_in = 9;
+    Buffer<u8> x(rows_in * row_bytes), out(rows * row_bytes);
+    Buffer<u32> idx(rows);
+    for (size_t i = 0; i < x.size(); i++) x[i] = (u8)random.bits();
+    for (u32 r = 0; r < rows; r++) idx[r] = random.below(rows_in);
+    emu::launch({{rows, 1, 1}, {256, 1, 1}, 0, order}, [&] { gather_rows(x.get(), idx.get(), out.get(), row_bytes); });
+    for (u32 r = 0; r < rows; r++) check.require(memcmp(&out[r * row_bytes], &x[idx[r] * row_bytes], row_bytes) == 0, "a row differs");
+}
+
+void check_step_update() {
+    Check check("step_inputs, step_advance", 0, 0);
+    check.describe("5 entries, one padding row");
+    constexpr u32 COUNT = 5, STRIDE = 4, BLOCK = 16;
+    Buffer<u32> source(COUNT), sampled(COUNT), tokens(COUNT), positions(COUNT), kv_lens(COUNT), slots(COUNT), tables(COUNT * STRIDE);
+    u32 sources[COUNT] = {7, 1u << 31 | 4, 0, 1u << 31, 99};
+    for (u32 i = 0; i < COUNT; i++) {
+        source[i] = sources[i];
+        sampled[i] = 100 + i;
+        positions[i] = 15 * i + 1;
+        kv_lens[i] = i == 3 ? 0 : positions[i] + 1;
+        slots[i] = 5;
+        for (u32 j = 0; j < STRIDE; j++) tables[i * STRIDE + j] = 10 * i + j;
+    }
+    emu::launch({{1, 1, 1}, {256, 1, 1}, 0, 1}, [&] { step_inputs(source.get(), sampled.get(), tokens.get(), COUNT); });
+    u32 wanted[COUNT] = {7, 104, 0, 100, 99};
+    for (u32 i = 0; i < COUNT; i++) check.compare(tokens[i], wanted[i]);
+    emu::launch({{1, 1, 1}, {256, 1, 1}, 0, 1}, [&] { step_advance(sampled.get(), tokens.get(), positions.get(), kv_lens.get(), slots.get(), tables.get(), STRIDE, BLOCK, COUNT); });
+    for (u32 i = 0; i < COUNT; i++) {
+        bool live = i != 3;
+        u32 position = 15 * i + 1 + live;
+        check.compare(positions[i], position);
+        check.compare(kv_lens[i], live ? position + 1 : 0);
+        check.compare(tokens[i], live ? 100 + i : wanted[i]);
+        check.compare(slots[i], live ? (10 * i + position / BLOCK) * BLOCK + position % BLOCK : 5);
+    }
+}
+
+void check_fill_random() {
+    Check check("fill_random", 0.02, 0);
+    constexpr u32 COUNT = 10007;
+    check.describe("%u elements: mean, range, independence of the grid", COUNT);
+    Buffer<bf16> a(COUNT), b(COUNT);
+    Buffer<float> f(COUNT);
+    Buffer<f16> h(COUNT);
+    Buffer<u8> bytes(COUNT / 16 * 16);
+    emu::launch({{3, 1, 1}, {256, 1, 1}, 0, 1}, [&] { fill_random_bf16(a.get(), COUNT, 42, 0.5f); });
+    emu::launch({{1, 1, 1}, {256, 1, 1}, 0, 1}, [&] { fill_random_bf16(b.get(), COUNT, 42, 0.5f); });
+    emu::launch({{2, 1, 1}, {256, 1, 1}, 0, 1}, [&] { fill_random_f32(f.get(), COUNT, 1, 2.0f, 3.0f); });
+    emu::launch({{2, 1, 1}, {256, 1, 1}, 0, 1}, [&] { fill_random_f16(h.get(), COUNT, 1, 2.0f, 3.0f); });
+    emu::launch({{2, 1, 1}, {256, 1, 1}, 0, 1}, [&] { fill_random_bytes(bytes.get(), bytes.size(), 1); });
+    double mean = 0, mean_f = 0, mean_bytes = 0;
+    for (u32 i = 0; i < COUNT; i++) {
+        mean += value_of(a[i]) / COUNT, mean_f += f[i] / (double)COUNT;
+        check.require(a[i].bits == b[i].bits, "depends on the grid");
+        check.require(std::fabs(value_of(a[i])) <= 0.5 && f[i] >= 2.0f && f[i] <= 3.0f, "out of range");
+        check.compare(widen(h[i]), f[i]);
+    }
+    for (size_t i = 0; i < bytes.size(); i++) mean_bytes += bytes[i] / 255.0 / (double)bytes.size();
+    check.compare(mean, 0.0);
+    check.compare(mean_f, 2.5);
+    check.compare(mean_bytes, 0.5);
+}
+
+}  // namespace
+
+void test_rows() {
+    for (uint64_t order : ORDERS) {
+        check_embed(3, 64, order);
+        check_embed(2, 2056, order);
+        check_add_rms_norm(3, 64, 32, true, order);
+        check_add_rms_norm(2, 896, 128, false, order);
+        check_add_rms_norm(1, 4096, 512, true, order);
+        check_add_rms_norm(1, 5128, 512, true, order);
+        check_gated_act(3, 40, 0, order);
+        check_gated_act(2, 2056, 1, order);
+    }
+    check_add_rms_norm(1, 16384, 1024, true, 1);
+    check_rope({3, 4, 2, 64, 64, 16, false, false}, 1);
+    check_rope({2, 3, 1, 128, 128, 16, false, true}, 2);
+    check_rope({4, 2, 2, 96, 64, 32, true, false}, 3);
+    check_rope({1, 5, 1, 256, 128, 16, true, true}, 1);
+    check_gather(4, 16, 1);
+    check_gather(3, 8192 + 16, 2);
+    check_step_update();
+    check_fill_random();
+}

@@ -1,0 +1,92 @@
+// Between the fused QKV product and attention: norms q and k if the model does, rotates both by position, writes k and v to the cache.
+//
+//   q, k of head h:  normed to unit root mean square and scaled (where a norm weight is given), then for each pair (a, b)
+//                    a' = a cos - b sin,  b' = b cos + a sin
+//
+//   qkv        [T, (heads + 2 kv_heads) * head_dim]   bf16   in place; head_dim a multiple of 8, at most 256
+//   positions  [T]                                    u32
+//   slots      [T]                                    u32    block * block_size + offset; 0xffffffff for a padding row: no write
+//   cos, sin   [max_positions, rotary_dim / 2]        f32
+//   q_norm, k_norm  [head_dim]                        f32    or null
+//   k_cache, v_cache  [blocks, kv_heads, block_size, head_dim]  bf16
+//
+// Pairs    (i, i + rotary_dim / 2) by default, (2i, 2i + 1) when interleaved; elements past rotary_dim are not rotated.
+// Grid     (ceil((heads + 2 kv_heads) / 4), T), 128 threads: one warp a head, lane l holds elements l, l + 32, ...
+// Shared   4 heads of 256 floats.
+// Numbers  f32 throughout, one rounding to bf16.
+// Cost     latency bound in decode; 4 bytes an element otherwise, 2 more for k and v.
+// Needs    sm_80 or later.
+// Trusts   kernels/src/ops/rope_and_cache.rs; positions < max_positions, slots inside the cache.
+// Tested   emu/test_rows.cpp, against f64: one bf16 step.
+// Source   Su et al., "RoFormer", 2021.
+#include "ptx.cuh"
+#include "reduce.cuh"
+
+namespace rope_detail {
+constexpr u32 MAX_HEAD_DIM = 256;
+constexpr u32 WARPS = 4;
+constexpr u32 PER_LANE = MAX_HEAD_DIM / WARP;
+constexpr u32 NO_SLOT = 0xffffffffu;
+
+// The value of element `i` after rotation; `head` holds all of them before it.
+DEVICE float rotated(const float* head, u32 i, u32 rotary_dim, bool interleaved, const float* cos, const float* sin) {
+    u32 half = rotary_dim / 2;
+    if (i >= rotary_dim) return head[i];
+    bool second = interleaved ? i % 2 == 1 : i >= half;
+    u32 pair = interleaved ? i / 2 : i % half;
+    u32 partner = interleaved ? i ^ 1 : (second ? i - half : i + half);
+    return second ? head[i] * cos[pair] + head[partner] * sin[pair] : head[i] * cos[pair] - head[partner] * sin[pair];
+}
+}  // namespace rope_detail
+
+KERNEL(128, 1) rope_and_cache(bf16* qkv, const u32* positions, const u32* slots, const float* cos, const float* sin, const float* q_norm,
+                              const float* k_norm, bf16* k_cache, bf16* v_cache, u32 heads, u32 kv_heads, u32 head_dim, u32 rotary_dim,
+                              u32 block_size, u32 interleaved, float eps) {
+    using namespace rope_detail;
+    SHARED_ARRAY(float, all_heads, WARPS * MAX_HEAD_DIM);
+    let_next_kernel_start();
+    wait_for_previous_kernel();
+    u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, token = blockIdx.y;
+    u32 head_idx = blockIdx.x * WARPS + warp, num_heads = heads + 2 * kv_heads;
+    if (head_idx >= num_heads) return;
+    bf16* mine = qkv + (static_cast<u64>(token) * num_heads + head_idx) * head_dim;
+    bool is_query = head_idx < heads, is_value = head_idx >= heads + kv_heads;
+    u32 slot = slots[token];
+
+    float values[PER_LANE], squares = 0.0f;
+#pragma unroll
+    for (u32 i = 0; i < PER_LANE; i++) {
+        u32 at = i * WARP + lane;
+        values[i] = at < head_dim ? widen(mine[at]) : 0.0f;
+        squares += values[i] * values[i];
+    }
+    float* head = all_heads + warp * MAX_HEAD_DIM;
+    const float* norm = is_query ? q_norm : k_norm;
+    if (!is_value) {
+        float scale = norm ? reciprocal_root(warp_sum(squares) / static_cast<float>(head_dim) + eps) : 1.0f;
+#pragma unroll
+        for (u32 i = 0; i < PER_LANE; i++) {
+            u32 at = i * WARP + lane;
+            if (at < head_dim) head[at] = norm ? values[i] * scale * norm[at] : values[i];
+        }
+        __syncwarp();
+        const float* c = cos + static_cast<u64>(positions[token]) * (rotary_dim / 2);
+        const float* s = sin + static_cast<u64>(positions[token]) * (rotary_dim / 2);
+#pragma unroll
+        for (u32 i = 0; i < PER_LANE; i++) {
+            u32 at = i * WARP + lane;
+            if (at < head_dim) values[i] = rotated(head, at, rotary_dim, interleaved != 0, c, s);
+        }
+    }
+    u32 kv_head = is_value ? head_idx - heads - kv_heads : head_idx - heads;
+    bf16* cache = is_value ? v_cache : k_cache;
+    u64 cached = is_query || slot == NO_SLOT ? 0 : ((static_cast<u64>(slot / block_size) * kv_heads + kv_head) * block_size + slot % block_size) * head_dim;
+#pragma unroll
+    for (u32 i = 0; i < PER_LANE; i++) {
+        u32 at = i * WARP + lane;
+        if (at >= head_dim) continue;
+        bf16 value = narrow(values[i]);
+        if (!is_value) mine[at] = value;
+        if (!is_query && slot != NO_SLOT) cache[cached + at] = value;
+    }
+}
