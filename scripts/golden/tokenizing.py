@@ -1,0 +1,150 @@
+"""Tokenizers rebuilt from a vocabulary and merges, and a second, independent one to check them."""
+
+import functools
+import re
+
+import regex
+import tokenizers
+import transformers
+from tokenizers import decoders, models, pre_tokenizers, processors
+
+# Words as GPT-2 splits them, and as Llama 3 does; the names are GGUF's tokenizer.ggml.pre.
+GPT2_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+LLAMA3_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# A character that no golden text contains; see `Tokenizers.encode_chat`.
+BREAKER = "\ue000"
+
+
+def byte_characters() -> list[str]:
+    """The character that stands for each byte in a byte-level BPE: itself if printable, else from 256 on."""
+    printable = set(range(33, 127)) | set(range(161, 173)) | set(range(174, 256))
+    others = (byte for byte in range(256) if byte not in printable)
+    shifted = {byte: chr(256 + place) for place, byte in enumerate(others)}
+    return [shifted.get(byte, chr(byte)) for byte in range(256)]
+
+
+def pre_tokenizer_of(name: str) -> pre_tokenizers.PreTokenizer:
+    """The Hugging Face pre-tokenizer that GGUF calls `name`."""
+    if name == "llama-bpe":
+        words = pre_tokenizers.Split(tokenizers.Regex(LLAMA3_WORDS), behavior="isolated")
+        return pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    bytes_of_words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    if name == "smollm":
+        return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), bytes_of_words])
+    if name == "gpt-2":
+        return bytes_of_words
+    raise ValueError(f"no pre-tokenizer is known as {name}")
+
+
+class PlainBpe:
+    """Byte-level BPE written from its definition. It knows no special tokens, so user text cannot make one."""
+
+    def __init__(self, vocabulary: list[str], merges: list[str], pre_tokenizer: str):
+        self.ids = {token: index for index, token in enumerate(vocabulary)}
+        self.ranks = {tuple(merge.split(" ")): rank for rank, merge in enumerate(merges)}
+        self.bytes = byte_characters()
+        self.whole_words = pre_tokenizer == "llama-bpe"
+        words = LLAMA3_WORDS if self.whole_words else GPT2_WORDS
+        self.words = regex.compile(words)
+        self.runs = regex.compile(r"\p{N}|\P{N}+") if pre_tokenizer == "smollm" else regex.compile(r"(?s).+")
+        self.word = functools.lru_cache(maxsize=None)(self._word)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`. Bytes that the vocabulary lacks are dropped, as the reference does."""
+        return [
+            token
+            for run in self.runs.findall(text)
+            for word in self.words.findall(run)
+            for token in self.word(word)
+        ]
+
+    def _word(self, word: str) -> list[int]:
+        parts = [self.bytes[byte] for byte in word.encode("utf-8")]
+        if self.whole_words and "".join(parts) in self.ids:
+            return [self.ids["".join(parts)]]
+        parts = [part for part in parts if part in self.ids]
+        while len(parts) > 1:
+            pairs = [(self.ranks.get(pair, len(self.ranks)), place) for place, pair in enumerate(zip(parts, parts[1:]))]
+            rank, place = min(pairs)
+            if rank == len(self.ranks):
+                break
+            parts[place : place + 2] = [parts[place] + parts[place + 1]]
+        return [self.ids[part] for part in parts]
+
+
+class Tokenizers:
+    """One vocabulary as the Hugging Face tokenizer (`hf`) and as `PlainBpe` (`plain`)."""
+
+    def __init__(self, vocabulary, merges, specials, pre_tokenizer, bos, eos, chat_template, adds_bos=False):
+        bpe = models.BPE(
+            vocab={token: index for index, token in enumerate(vocabulary)},
+            merges=[tuple(merge.split(" ")) for merge in merges],
+            ignore_merges=pre_tokenizer == "llama-bpe",
+        )
+        self.backend = tokenizers.Tokenizer(bpe)
+        self.backend.pre_tokenizer = pre_tokenizer_of(pre_tokenizer)
+        self.backend.decoder = decoders.ByteLevel()
+        self.backend.add_special_tokens(
+            [tokenizers.AddedToken(token, special=True, normalized=False) for token in specials]
+        )
+        if adds_bos:
+            self.backend.post_processor = processors.TemplateProcessing(
+                single=f"{bos} $A", special_tokens=[(bos, vocabulary.index(bos))]
+            )
+        self.hf = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=self.backend,
+            bos_token=bos,
+            eos_token=eos,
+            clean_up_tokenization_spaces=False,
+            chat_template=chat_template,
+        )
+        self.plain = PlainBpe(vocabulary, merges, pre_tokenizer)
+        self.vocabulary, self.merges, self.specials = vocabulary, merges, specials
+        self.adds_bos = adds_bos
+        self.pre_tokenizer, self.bos, self.eos, self.chat_template = pre_tokenizer, bos, eos, chat_template
+        self._special = re.compile("|".join(re.escape(token) for token in specials))
+
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of user text: nothing in it becomes a special token. Two implementations must agree."""
+        ids = self.hf.encode(text, add_special_tokens=False, split_special_tokens=True)
+        plain = self.plain.encode(text)
+        if ids != plain:
+            raise AssertionError(f"{text!r}: Hugging Face says {ids}, the plain BPE {plain}")
+        return ids
+
+    def encode_parsed(self, text: str) -> list[int]:
+        """Ids of trusted text, in which special tokens are parsed."""
+        return self.hf.encode(text, add_special_tokens=False, split_special_tokens=False)
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of `ids`, special tokens included; bytes that are not UTF-8 become U+FFFD."""
+        return self.hf.decode(ids, skip_special_tokens=False)
+
+    def render_chat(self, messages: list[dict], add_generation_prompt: bool) -> str:
+        """The chat template's text."""
+        return self.hf.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+
+    def encode_chat(self, messages: list[dict], add_generation_prompt: bool) -> list[int]:
+        """Ids of a rendered chat in which the template's markers are special and the contents' are not.
+
+        Every special token's text inside a content is broken by a character before rendering, so what is
+        found in the rendered text is the template's own. The text between two markers is encoded as one
+        piece, without special tokens, after the breaking characters were taken out again.
+        """
+        broken = [
+            message | {"content": self._special.sub(lambda m: BREAKER.join(m.group()), message["content"])}
+            for message in messages
+        ]
+        rendered = self.render_chat(broken, add_generation_prompt)
+        if rendered.replace(BREAKER, "") != self.render_chat(messages, add_generation_prompt):
+            raise AssertionError(f"{messages!r}: the template depends on special tokens in a content")
+        ids = []
+        start = 0
+        for marker in self._special.finditer(rendered):
+            ids += self.encode_text(rendered[start : marker.start()].replace(BREAKER, ""))
+            ids.append(self.plain.ids[marker.group()])
+            start = marker.end()
+        return ids + self.encode_text(rendered[start:].replace(BREAKER, ""))
