@@ -1,0 +1,43 @@
+//! The NVIDIA GPU: driver, memory, launches, graphs, and one typed wrapper for each kernel.
+//!
+//! Only the driver is needed at run time, and it is looked for then: a binary with this module starts
+//! on any machine. [`probe`] answers whether there is a device; nothing else here may run before it
+//! has, and [`CudaDevice::new`] sees to that.
+//!
+//! # Invariants
+//!
+//! - One stream, so work happens in the order it was asked for.
+//! - One allocation, made at start; a step allocates nothing, so its addresses are fixed.
+//! - Kernels are reached through [`ops`] only, which checks every shape before a launch.
+//!
+//! # Deliberately absent
+//!
+//! What a step consists of: that is the decoder's, in `spillway-models`.
+
+mod arena;
+pub mod bench;
+mod blaslt;
+mod buffer;
+mod device;
+mod error;
+mod functions;
+mod graph;
+mod launch;
+pub mod ops;
+mod probe;
+pub mod selftest;
+mod staging;
+mod timer;
+
+pub use arena::{ALIGNMENT_BYTES, ArenaSize, ArenaUsage};
+pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut};
+pub use device::{CudaConfig, CudaDevice, LaunchOverlap, Products};
+pub use error::CudaError;
+pub use functions::KernelResources;
+pub use graph::{GraphBuckets, StepGraph};
+pub use probe::{
+    ComputeCapability, CudaProbe, DeviceInfo, DriverVersion, MIN_COMPUTE_CAPABILITY, MIN_DRIVER,
+    probe,
+};
+pub use staging::{ReadbackRing, ReadbackTicket, StagedPart, StepUpload};
+pub use timer::DeviceTimer;

@@ -1,0 +1,175 @@
+//! The kernels by name: loaded and resolved once, at start, so that a missing one is an error then.
+//!
+//! Names, parameters and grids are those of `kernels/cuda/ABI.md`.
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, CudaFunction, CudaModule, sys};
+use cudarc::nvrtc::Ptx;
+
+use super::error::{Context, CudaError};
+use super::probe::ComputeCapability;
+
+/// A compiled source file.
+struct Module {
+    name: &'static str,
+    image: &'static [u8],
+}
+
+/// Every compiled source file, as `build.rs` wrote them.
+const MODULES: &[Module] = &include!(concat!(env!("OUT_DIR"), "/modules.rs"));
+
+/// Modules whose name ends so hold Hopper's machine code alone.
+const HOPPER_SUFFIX: &str = "_sm90a";
+
+// A macro, so that a kernel's variant, its name and the list of all cannot disagree.
+macro_rules! kernels {
+    ($($variant:ident = $name:literal),* $(,)?) => {
+        /// A kernel by name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Kernel { $(
+            #[doc = concat!("`", $name, "`")]
+            $variant,
+        )* }
+
+        impl Kernel {
+            /// All of them, in the order of their numbers.
+            pub(crate) const ALL: &'static [Kernel] = &[$(Kernel::$variant),*];
+
+            /// Its name in the module.
+            pub(crate) fn name(self) -> &'static str {
+                match self { $(Kernel::$variant => $name),* }
+            }
+        }
+    };
+}
+
+kernels! {
+    LinearSkinnyM8 = "linear_skinny_bf16_m8",
+    LinearSkinnyM16 = "linear_skinny_bf16_m16",
+    LinearSkinnyM32 = "linear_skinny_bf16_m32",
+    LinearSkinnyM64 = "linear_skinny_bf16_m64",
+    Embed = "embed",
+    AddRmsNorm = "add_rms_norm",
+    GatedAct = "gated_act",
+    GatherRows = "gather_rows",
+    RopeAndCache = "rope_and_cache",
+    PagedDecodeD64 = "paged_decode_bf16_d64",
+    PagedDecodeD128 = "paged_decode_bf16_d128",
+    PagedDecodeD256 = "paged_decode_bf16_d256",
+    ArgmaxPartial = "argmax_partial",
+    ArgmaxFinal = "argmax_final",
+    StepInputs = "step_inputs",
+    StepAdvance = "step_advance",
+    FillRandomBf16 = "fill_random_bf16",
+    FillRandomF32 = "fill_random_f32",
+    FillRandomF16 = "fill_random_f16",
+    FillRandomBytes = "fill_random_bytes",
+}
+
+/// Every kernel, resolved.
+#[derive(Debug)]
+pub(crate) struct Functions {
+    /// In the order of [`Kernel::ALL`].
+    functions: Vec<CudaFunction>,
+}
+
+impl Functions {
+    /// Loads every module and finds every kernel.
+    pub(crate) fn load(
+        context: &Arc<CudaContext>,
+        capability: ComputeCapability,
+    ) -> Result<Self, CudaError> {
+        let is_hopper = capability == ComputeCapability { major: 9, minor: 0 };
+        let mut modules = Vec::with_capacity(MODULES.len());
+        for Module { name, image } in MODULES {
+            if is_hopper || !name.ends_with(HOPPER_SUFFIX) {
+                let module = context.load_module(Ptx::from_binary(image.to_vec()));
+                modules.push(
+                    module.map_err(|source| CudaError::ModuleRefused { module: name, source })?,
+                );
+            }
+        }
+        let shared_limit = context
+            .attribute(
+                sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+            )
+            .context("cuDeviceGetAttribute")?;
+        let functions = Kernel::ALL
+            .iter()
+            .map(|kernel| resolve(&modules, *kernel, shared_limit))
+            .collect::<Result<Vec<CudaFunction>, CudaError>>()?;
+        Ok(Self { functions })
+    }
+
+    /// A kernel's handle.
+    pub(crate) fn get(&self, kernel: Kernel) -> sys::CUfunction {
+        self.functions[kernel as usize].cu_function()
+    }
+
+    /// Registers and local memory of every kernel, as the driver sees them.
+    pub(crate) fn resources(&self) -> Result<Vec<KernelResources>, CudaError> {
+        let describe = |(kernel, function): (&Kernel, &CudaFunction)| {
+            Ok(KernelResources {
+                name: kernel.name(),
+                num_registers: function.num_regs().context("cuFuncGetAttribute")?,
+                local_bytes: function.local_size_bytes().context("cuFuncGetAttribute")?,
+            })
+        };
+        Kernel::ALL.iter().zip(&self.functions).map(describe).collect()
+    }
+}
+
+/// What one kernel takes of a multiprocessor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelResources {
+    /// The kernel's name.
+    pub name: &'static str,
+    /// Registers of a thread.
+    pub num_registers: i32,
+    /// Local memory of a thread: spills and arrays with run-time indices.
+    pub local_bytes: i32,
+}
+
+/// Finds a kernel in whichever module has it, and lets it use all dynamic shared memory there is.
+fn resolve(
+    modules: &[Arc<CudaModule>],
+    kernel: Kernel,
+    shared_limit: i32,
+) -> Result<CudaFunction, CudaError> {
+    let found = modules.iter().find_map(|module| module.load_function(kernel.name()).ok());
+    let function = found.ok_or(CudaError::KernelMissing { name: kernel.name() })?;
+    let fixed = function.shared_size_bytes().context("cuFuncGetAttribute")?;
+    function
+        .set_attribute(
+            sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+            shared_limit - fixed,
+        )
+        .context("cuFuncSetAttribute")?;
+    Ok(function)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a device a name cannot be resolved, but a fatbin holds its kernels' names as text.
+    /// Machine code is not compressed; a name that is nowhere is a kernel that nobody wrote.
+    #[test]
+    fn every_kernel_is_in_some_module() {
+        for kernel in Kernel::ALL {
+            let name = kernel.name().as_bytes();
+            let found = MODULES
+                .iter()
+                .any(|module| module.image.windows(name.len()).any(|window| window == name));
+            assert!(found, "{} is in no module", kernel.name());
+        }
+    }
+
+    #[test]
+    fn numbers_follow_the_list() {
+        for (index, kernel) in Kernel::ALL.iter().enumerate() {
+            assert_eq!(*kernel as usize, index);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Kernels that treat each row by itself: embedding, norm, gated activation, gather, rope and cache.
+
+use half::bf16;
+
+use super::super::buffer::{DeviceElement, DeviceSlice, DeviceSliceMut};
+use super::super::device::CudaDevice;
+use super::super::error::{CudaError, expect_equal};
+use super::super::functions::Kernel;
+use super::super::launch::{Arguments, Grid};
+
+fn expect_multiple(
+    op: &'static str,
+    what: &'static str,
+    found: usize,
+    of: usize,
+    supported: &'static str,
+) -> Result<(), CudaError> {
+    if found.is_multiple_of(of) {
+        Ok(())
+    } else {
+        Err(CudaError::Unsupported { op, what, found: found.to_string(), supported })
+    }
+}
+
+/// `residual[t] = table[tokens[t]] * scale`.
+///
+/// # Shapes
+///
+/// - `tokens`: `[tokens]`, each below `vocab`
+/// - `table`: `[vocab, hidden]`; `residual`: `[tokens, hidden]`
+///
+/// # Errors
+///
+/// [`CudaError::Shape`], [`CudaError::Unsupported`] unless `hidden` is a multiple of 8.
+pub fn embed(
+    device: &CudaDevice,
+    tokens: DeviceSlice<'_, u32>,
+    table: DeviceSlice<'_, bf16>,
+    scale: f32,
+    residual: &mut DeviceSliceMut<'_, f32>,
+    hidden: usize,
+) -> Result<(), CudaError> {
+    const OP: &str = "embed";
+    expect_multiple(OP, "hidden", hidden, 8, "a multiple of 8")?;
+    expect_equal(OP, "elements of residual", residual.len(), tokens.len() * hidden)?;
+    let whole = table.len().checked_rem(hidden) == Some(0) && !table.is_empty();
+    expect_equal(OP, "whole rows in table", usize::from(whole), 1)?;
+    let arguments =
+        Arguments::new().input(tokens).input(table).output(residual).size(hidden).float(scale);
+    // SAFETY: lengths are checked; token ids were checked against the vocabulary by the host.
+    unsafe { device.launch(Kernel::Embed, Grid::new([tokens.len(), 1, 1], 256), arguments) }
+}
+
+/// `residual += delta; out = rms_norm(residual) * weight`.
+///
+/// # Shapes
+///
+/// - `residual`, `delta`, `out`: `[tokens, hidden]`; `weight`: `[hidden]`
+///
+/// # Errors
+///
+/// [`CudaError::Shape`], [`CudaError::Unsupported`] unless `hidden` is a multiple of 8 up to 16384.
+pub fn add_rms_norm(
+    device: &CudaDevice,
+    residual: &mut DeviceSliceMut<'_, f32>,
+    delta: Option<DeviceSlice<'_, bf16>>,
+    weight: DeviceSlice<'_, f32>,
+    epsilon: f32,
+    out: &mut DeviceSliceMut<'_, bf16>,
+) -> Result<(), CudaError> {
+    const OP: &str = "add_rms_norm";
+    let hidden = weight.len();
+    let supported = "a multiple of 8 from 8 to 16384";
+    expect_multiple(OP, "hidden", hidden, 8, supported)?;
+    if hidden == 0 || hidden > 16_384 {
+        let found = hidden.to_string();
+        return Err(CudaError::Unsupported { op: OP, what: "hidden", found, supported });
+    }
+    expect_multiple(OP, "elements of residual", residual.len(), hidden, "whole rows")?;
+    expect_equal(OP, "elements of out", out.len(), residual.len())?;
+    if let Some(delta) = delta {
+        expect_equal(OP, "elements of delta", delta.len(), residual.len())?;
+    }
+    let tokens = residual.len() / hidden;
+    let arguments = Arguments::new()
+        .output(residual)
+        .optional_input(delta)
+        .input(weight)
+        .output(out)
+        .size(hidden)
+        .float(epsilon);
+    // SAFETY: every length is checked against `tokens * hidden`; outputs are mutable borrows.
+    unsafe { device.launch(Kernel::AddRmsNorm, Grid::new([tokens, 1, 1], 1024), arguments) }
+}
+
+/// What a gate passes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// `x * sigmoid(x)`
+    Silu,
+    /// GELU in its tanh form.
+    GeluTanh,
+}
+
+/// `out = gate(gate_up[:, ..ffn]) * gate_up[:, ffn..]`.
+///
+/// # Shapes
+///
+/// - `gate_up`: `[tokens, 2 * ffn]`; `out`: `[tokens, ffn]`
+///
+/// # Errors
+///
+/// [`CudaError::Shape`], [`CudaError::Unsupported`] unless `ffn` is a multiple of 8.
+pub fn gated_act(
+    device: &CudaDevice,
+    gate_up: DeviceSlice<'_, bf16>,
+    gate: Gate,
+    out: &mut DeviceSliceMut<'_, bf16>,
+    ffn: usize,
+) -> Result<(), CudaError> {
+    const OP: &str = "gated_act";
+    expect_multiple(OP, "ffn", ffn, 8, "a multiple of 8")?;
+    expect_equal(OP, "elements of gate_up", gate_up.len(), 2 * out.len())?;
+    if ffn == 0 {
+        return Ok(());
+    }
+    expect_multiple(OP, "elements of out", out.len(), ffn, "whole rows")?;
+    let tokens = out.len() / ffn;
+    let kind = match gate {
+        Gate::Silu => 0,
+        Gate::GeluTanh => 1,
+    };
+    let arguments = Arguments::new().input(gate_up).output(out).size(ffn).size(kind);
+    let grid = Grid::new([ffn.div_ceil(2048), tokens, 1], 256);
+    // SAFETY: lengths are checked; `out` is a mutable borrow.
+    unsafe { device.launch(Kernel::GatedAct, grid, arguments) }
+}
+
+/// `out[r] = x[indices[r]]`, rows of any type.
+///
+/// # Shapes
+///
+/// - `x`: `[rows_in, columns]`; `indices`: `[rows]`, each below `rows_in`; `out`: `[rows, columns]`
+///
+/// # Errors
+///
+/// [`CudaError::Shape`], [`CudaError::Unsupported`] unless a row's bytes are a multiple of 16.
+pub fn gather_rows<T: DeviceElement>(
+    device: &CudaDevice,
+    x: DeviceSlice<'_, T>,
+    indices: DeviceSlice<'_, u32>,
+    out: &mut DeviceSliceMut<'_, T>,
+    columns: usize,
+) -> Result<(), CudaError> {
+    const OP: &str = "gather_rows";
+    let row_bytes = columns * size_of::<T>();
+    expect_multiple(OP, "bytes of a row", row_bytes, 16, "a multiple of 16")?;
+    expect_equal(OP, "elements of out", out.len(), indices.len() * columns)?;
+    if columns == 0 {
+        return Ok(());
+    }
+    expect_multiple(OP, "elements of x", x.len(), columns, "whole rows")?;
+    let arguments = Arguments::new().input(x).input(indices).output(out).size(row_bytes);
+    // SAFETY: lengths are checked; indices were made by the host from the batch's own rows.
+    unsafe { device.launch(Kernel::GatherRows, Grid::new([indices.len(), 1, 1], 256), arguments) }
+}
+
+/// How a head's dimensions pair up for rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopePairs {
+    /// `i` with `i + rotary_dim / 2`.
+    Halves,
+    /// `2 i` with `2 i + 1`.
+    Interleaved,
+}
+
+/// Sizes of the heads and of the cache's blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Elements of a head; a multiple of 8 up to 256.
+    pub head_dim: usize,
+    /// Tokens of a cache block.
+    pub block_size: usize,
+}
+
+impl HeadShape {
+    /// Columns of the fused `qkv`.
+    pub fn qkv_columns(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+
+    /// Elements of one cache block of K, and of V.
+    pub fn block_elements(&self) -> usize {
+        self.kv_heads * self.block_size * self.head_dim
+    }
+}
+
+/// What [`rope_and_cache`] reads besides `qkv`.
+#[derive(Debug, Clone, Copy)]
+pub struct Rope<'a> {
+    /// `[tokens]`, each below the table's rows.
+    pub positions: DeviceSlice<'a, u32>,
+    /// `[tokens]`: block times block size plus offset; [`PADDING_SLOT`] writes nothing.
+    pub slots: DeviceSlice<'a, u32>,
+    /// `[max_positions, rotary_dim / 2]`
+    pub cos: DeviceSlice<'a, f32>,
+    /// `[max_positions, rotary_dim / 2]`
+    pub sin: DeviceSlice<'a, f32>,
+    /// Dimensions that rotate; even, at most `head_dim`.
+    pub rotary_dim: usize,
+    /// How they pair up.
+    pub pairs: RopePairs,
+    /// `[head_dim]`: a norm over each query head before it rotates.
+    pub q_norm: Option<DeviceSlice<'a, f32>>,
+    /// `[head_dim]`: the same for keys.
+    pub k_norm: Option<DeviceSlice<'a, f32>>,
+    /// Added to the mean square of those norms.
+    pub epsilon: f32,
+}
+
+/// The slot of a row that is there only to fill up a batch: nothing is written for it.
+pub const PADDING_SLOT: u32 = u32::MAX;
+
+/// Normalises and rotates q and k in place, and writes k and v into the cache.
+///
+/// # Shapes
+///
+/// - `qkv`: `[tokens, (heads + 2 * kv_heads) * head_dim]`
+/// - `k_cache`, `v_cache`: `[blocks, kv_heads, block_size, head_dim]`
+///
+/// # Errors
+///
+/// [`CudaError::Shape`], [`CudaError::Unsupported`] for a head size that is not a multiple of 8 up to 256.
+pub fn rope_and_cache(
+    device: &CudaDevice,
+    qkv: &mut DeviceSliceMut<'_, bf16>,
+    rope: &Rope<'_>,
+    k_cache: &mut DeviceSliceMut<'_, bf16>,
+    v_cache: &mut DeviceSliceMut<'_, bf16>,
+    shape: HeadShape,
+) -> Result<(), CudaError> {
+    const OP: &str = "rope_and_cache";
+    let HeadShape { heads, kv_heads, head_dim, block_size } = shape;
+    let supported = "a multiple of 8 from 8 to 256";
+    expect_multiple(OP, "head_dim", head_dim, 8, supported)?;
+    if head_dim == 0 || head_dim > 256 || rope.rotary_dim > head_dim || rope.rotary_dim % 2 != 0 {
+        let found = format!("{head_dim} with {} rotating", rope.rotary_dim);
+        return Err(CudaError::Unsupported { op: OP, what: "head_dim", found, supported });
+    }
+    let tokens = rope.positions.len();
+    expect_equal(OP, "slots", rope.slots.len(), tokens)?;
+    expect_equal(OP, "elements of qkv", qkv.len(), tokens * shape.qkv_columns())?;
+    expect_equal(OP, "elements of sin", rope.sin.len(), rope.cos.len())?;
+    expect_multiple(OP, "elements of cos", rope.cos.len(), (rope.rotary_dim / 2).max(1), "whole rows")?;
+    for norm in [rope.q_norm, rope.k_norm].into_iter().flatten() {
+        expect_equal(OP, "elements of a head's norm", norm.len(), head_dim)?;
+    }
+    expect_equal(OP, "elements of v_cache", v_cache.len(), k_cache.len())?;
+    let block_elements = shape.block_elements().max(1);
+    expect_multiple(OP, "elements of k_cache", k_cache.len(), block_elements, "whole blocks")?;
+    let interleaved = match rope.pairs {
+        RopePairs::Halves => 0,
+        RopePairs::Interleaved => 1,
+    };
+    let arguments = Arguments::new()
+        .output(qkv)
+        .input(rope.positions)
+        .input(rope.slots)
+        .input(rope.cos)
+        .input(rope.sin)
+        .optional_input(rope.q_norm)
+        .optional_input(rope.k_norm)
+        .output(k_cache)
+        .output(v_cache)
+        .size(heads)
+        .size(kv_heads)
+        .size(head_dim)
+        .size(rope.rotary_dim)
+        .size(block_size)
+        .size(interleaved)
+        .float(rope.epsilon);
+    let grid = Grid::new([(heads + 2 * kv_heads).div_ceil(4), tokens, 1], 128);
+    // SAFETY: lengths are checked; positions and slots were checked by the host against the table's
+    // rows and the cache's blocks; all outputs are mutable borrows of different buffers.
+    unsafe { device.launch(Kernel::RopeAndCache, grid, arguments) }
+}
