@@ -1,1 +1,35 @@
-//! Part of Spillway.
+//! The operations of a transformer's forward pass, on a CPU or a GPU.
+//!
+//! The decoder in `spillway-models` calls [`ops`] over buffers made at start; each op checks its
+//! arguments and dispatches on the [`Device`]. Nothing allocates during a step.
+//!
+//! # Invariants
+//!
+//! - A token's result does not depend on how many tokens share the step, on chunking, on the KV block
+//!   size or on the number of threads: every output element is reduced in one fixed order. On the CPU
+//!   this holds bit for bit.
+//! - This is the only crate with `unsafe` (but for the file mapping of weights); every op has a
+//!   checked safe wrapper.
+//!
+//! # Deliberately absent
+//!
+//! Models, files, tokens' meaning, sampling: nothing of ours is imported here.
+
+mod error;
+pub mod tensor;
+pub mod weight;
+pub mod batch;
+pub mod kv;
+pub mod device;
+pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+pub mod ops;
+
+pub use batch::{BatchLimits, BatchRow, StepBatch};
+pub use cpu::{CpuDevice, CpuOptions, Isa, IsaChoice};
+pub use device::{Device, Workspace, WorkspaceLimits};
+pub use error::KernelError;
+pub use kv::{KvLayout, PagedKv};
+pub use tensor::{DType, Tensor, TensorView, TensorViewMut};
+pub use weight::{PackedWeight, WeightSource, WeightType};

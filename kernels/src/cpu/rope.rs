@@ -1,0 +1,157 @@
+//! Rotary position embedding, and the write of keys and values into the paged cache.
+
+use crate::kv::KvLayout;
+use crate::ops::RopeStyle;
+use crate::tensor::DType;
+use crate::tensor::buffer::Element;
+
+use super::disjoint::Disjoint;
+use super::isa::Task;
+use super::simd::{LANES, Simd};
+use super::CpuDevice;
+
+/// Tokens that one unit turns.
+const TOKENS_PER_UNIT: usize = 8;
+
+/// What the tokens of a step share.
+#[derive(Clone, Copy)]
+pub(crate) struct Rope<'a> {
+    /// `[tokens]`
+    pub(crate) positions: &'a [u32],
+    /// `[tokens]`
+    pub(crate) slots: &'a [u32],
+    /// `[positions, rotary_dim / 2]`
+    pub(crate) cos: &'a [f32],
+    /// `[positions, rotary_dim / 2]`
+    pub(crate) sin: &'a [f32],
+    /// Pairs of columns that turn.
+    pub(crate) num_pairs: usize,
+    pub(crate) style: RopeStyle,
+    pub(crate) num_heads: usize,
+    pub(crate) kv: KvLayout,
+}
+
+/// Turns q and k in place in `qkv [tokens, (h + 2 g) * d]`, then writes k and v to the cache.
+///
+/// The second part goes head by head, so that threads write apart even if a caller's block tables
+/// were to name one slot twice.
+pub(crate) fn rope_and_cache<T: Element + Send>(
+    cpu: &CpuDevice,
+    rope: Rope<'_>,
+    qkv: &mut [f32],
+    keys: &mut [T],
+    values: &mut [T],
+) {
+    let num_tokens = rope.positions.len();
+    let num_kv_heads = rope.kv.num_kv_heads;
+    let columns = rope.columns();
+    let tokens = Disjoint::new(&mut *qkv);
+    cpu.for_each_unit(num_tokens.div_ceil(TOKENS_PER_UNIT), &|_, unit| {
+        for token in unit * TOKENS_PER_UNIT..num_tokens.min((unit + 1) * TOKENS_PER_UNIT) {
+            // SAFETY: units are ranges of tokens that do not overlap.
+            let qkv = unsafe { tokens.part(token * columns..(token + 1) * columns) };
+            cpu.isa.run(TurnToken { rope, token, qkv });
+        }
+    });
+    let heads_per_unit = if num_tokens <= TOKENS_PER_UNIT { num_kv_heads } else { 1 };
+    let (keys, values) = (Disjoint::new(keys), Disjoint::new(values));
+    let qkv = &*qkv;
+    cpu.for_each_unit(num_kv_heads / heads_per_unit, &|_, unit| {
+        for head in unit * heads_per_unit..(unit + 1) * heads_per_unit {
+            let key_column = (rope.num_heads + head) * rope.kv.head_dim;
+            let value_column = key_column + num_kv_heads * rope.kv.head_dim;
+            cpu.isa.run(StoreHead { rope, qkv, head, column: key_column, cache: &keys });
+            cpu.isa.run(StoreHead { rope, qkv, head, column: value_column, cache: &values });
+        }
+    });
+}
+
+impl Rope<'_> {
+    /// Columns of `qkv`.
+    fn columns(&self) -> usize {
+        (self.num_heads + 2 * self.kv.num_kv_heads) * self.kv.head_dim
+    }
+}
+
+/// One token's heads of q and k.
+struct TurnToken<'a> {
+    rope: Rope<'a>,
+    token: usize,
+    qkv: &'a mut [f32],
+}
+
+impl Task for TurnToken<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _simd: S) {
+        let rope = self.rope;
+        let angle = rope.positions[self.token] as usize * rope.num_pairs;
+        let cos = &rope.cos[angle..angle + rope.num_pairs];
+        let sin = &rope.sin[angle..angle + rope.num_pairs];
+        let head_dim = rope.kv.head_dim;
+        let num_turned = (rope.num_heads + rope.kv.num_kv_heads) * head_dim;
+        for head in self.qkv[..num_turned].chunks_exact_mut(head_dim) {
+            turn(rope.style, head, cos, sin);
+        }
+    }
+}
+
+/// One head's keys (or values) of all tokens.
+struct StoreHead<'a, T> {
+    rope: Rope<'a>,
+    qkv: &'a [f32],
+    head: usize,
+    /// Where the head begins in a row of `qkv`.
+    column: usize,
+    cache: &'a Disjoint<'a, T>,
+}
+
+impl<T: Element> Task for StoreHead<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let KvLayout { num_kv_heads, block_size, head_dim, dtype, .. } = self.rope.kv;
+        for (row, &slot) in self.qkv.chunks_exact(self.rope.columns()).zip(self.rope.slots) {
+            let (block, offset) = (slot as usize / block_size, slot as usize % block_size);
+            let start = ((block * num_kv_heads + self.head) * block_size + offset) * head_dim;
+            // SAFETY: only this unit writes rows of this head.
+            let target = unsafe { self.cache.part(start..start + head_dim) };
+            store_head(simd, dtype, &row[self.column..self.column + head_dim], target);
+        }
+    }
+}
+
+/// Turns each pair of one head by its angle.
+#[inline(always)]
+fn turn(style: RopeStyle, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    match style {
+        RopeStyle::Halves => {
+            let (first, second) = head[..2 * cos.len()].split_at_mut(cos.len());
+            for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+            }
+        }
+        RopeStyle::Neighbours => {
+            for (([a, b], cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
+                (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+            }
+        }
+    }
+}
+
+/// Writes one head, rounded to the cache's type; `T` has that type's size.
+#[inline(always)]
+fn store_head<S: Simd, T: Element>(simd: S, dtype: DType, source: &[f32], target: &mut [T]) {
+    assert!(size_of::<T>() == dtype.size_bytes(), "the cache's elements have the cache's type");
+    assert!(source.len() == target.len() && source.len().is_multiple_of(LANES), "heads have whole vectors");
+    for (vector, to) in source.as_chunks::<LANES>().0.iter().zip(target.as_chunks_mut::<LANES>().0) {
+        let to = to.as_mut_ptr();
+        // SAFETY: both arrays hold sixteen values, of the size asserted above.
+        unsafe {
+            let value = simd.load(vector.as_ptr());
+            match dtype {
+                DType::F32 => simd.store(to.cast(), value),
+                DType::F16 => simd.store_f16(to.cast(), value),
+                DType::BF16 => simd.store_bf16(to.cast(), value),
+            }
+        }
+    }
+}

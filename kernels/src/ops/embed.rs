@@ -1,0 +1,43 @@
+//! Gathers rows of the embedding table.
+
+use crate::batch::StepBatch;
+use crate::cpu;
+use crate::device::Device;
+use crate::error::{KernelError, expect_at_most, expect_shape};
+use crate::tensor::TensorViewMut;
+use crate::weight::PackedWeight;
+
+/// `out[t] = table[tokens[t]]`, in f32 on the CPU.
+///
+/// A quantised table is widened row by row.
+///
+/// # Shapes
+///
+/// - `table`: `[vocab, hidden]`
+/// - `out`: `[tokens, hidden]`
+///
+/// # Errors
+///
+/// [`KernelError::Shape`] if the shapes disagree, [`KernelError::OverLimit`] if a token is not in the
+/// table.
+pub fn embed(
+    device: &Device,
+    batch: &StepBatch,
+    table: &PackedWeight,
+    mut out: TensorViewMut<'_>,
+) -> Result<(), KernelError> {
+    let [vocab, hidden] = table.shape();
+    expect_shape("out", out.shape(), [batch.num_tokens(), hidden])?;
+    for &token in batch.tokens() {
+        expect_at_most("token", token as usize, vocab - 1)?;
+    }
+    match device {
+        Device::Cpu(cpu) => {
+            cpu::embed(cpu, batch.tokens(), table.as_cpu(), out.as_f32_mut("out")?);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

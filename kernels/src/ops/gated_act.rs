@@ -1,0 +1,39 @@
+//! The gated activation between the products of a feed-forward layer.
+
+use crate::cpu;
+use crate::device::Device;
+use crate::error::{KernelError, expect_shape};
+use crate::tensor::{TensorView, TensorViewMut};
+
+/// `out = silu(gate) * up`, with `silu(x) = x / (1 + e^-x)`.
+///
+/// # Shapes
+///
+/// - `gate_up`: `[tokens, 2 * ffn]`: the gate, then up
+/// - `out`: `[tokens, ffn]`
+///
+/// # Errors
+///
+/// [`KernelError::Shape`] or [`KernelError::ElementType`] if the arguments disagree.
+///
+/// Source: Shazeer, "GLU Variants Improve Transformer", 2020.
+pub fn gated_act(
+    device: &Device,
+    gate_up: TensorView<'_>,
+    mut out: TensorViewMut<'_>,
+) -> Result<(), KernelError> {
+    let [tokens, ffn] = out.shape();
+    expect_shape("gate_up", gate_up.shape(), [tokens, 2 * ffn])?;
+    if tokens == 0 || ffn == 0 {
+        return Ok(());
+    }
+    match device {
+        Device::Cpu(cpu) => {
+            cpu::gated_act(cpu, gate_up.as_f32("gate_up")?, out.as_f32_mut("out")?, ffn);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
