@@ -41,21 +41,15 @@ def sentence(sequence: Sequence) -> str:
 
 
 def story(seed: int, tokenizers, num_tokens: int) -> str:
-    """Sentences from a seed, in all exactly `num_tokens` tokens long."""
+    """Sentences from a seed, cut after exactly `num_tokens` tokens."""
     sequence = Sequence(seed)
-    text, ids = "", []
-    while True:
-        longer = text + (" " if text else "") + sentence(sequence)
-        longer_ids = tokenizers.encode_text(longer)
-        if len(longer_ids) > num_tokens:
-            break
-        text, ids = longer, longer_ids
-    while len(ids) < num_tokens:
-        text += " and" if len(ids) % 2 else " so"
-        ids = tokenizers.encode_text(text)
-    if len(ids) != num_tokens:
-        raise AssertionError(f"story of seed {seed} has {len(ids)} tokens, not {num_tokens}")
-    return text
+    text = sentence(sequence)
+    while len(tokenizers.encode_text(text)) < num_tokens:
+        text += " " + sentence(sequence)
+    cut = tokenizers.decode(tokenizers.encode_text(text)[:num_tokens])
+    if len(tokenizers.encode_text(cut)) != num_tokens:
+        raise AssertionError(f"the story of seed {seed} cannot be cut after {num_tokens} tokens")
+    return cut
 
 
 @dataclasses.dataclass

@@ -6,6 +6,7 @@ import shutil
 
 import gguf
 import numpy
+import safetensors.torch
 import torch
 import transformers
 
@@ -13,6 +14,7 @@ import demo_model
 import output
 import parity
 import tiny_gguf
+import tiny_sentencepiece
 import tiny_tokenizers
 from prompts import Sequence, assistant, sentence, system, user
 
@@ -28,11 +30,11 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
-TEXTS = ["a", "The river", "x  y\n\n\tz 1234567 it's", "caf\u00e9 \u6c34 \U0001f30a", "<|im_end|> <|eot_id|>", "\x00\x04\xad\u0301"]
+TEXTS = ["a", "The river", "x  y\n\n\tz 1234567 it's", "caf\u00e9 \u6c34 \U0001f30a", "<|im_end|> <|eot_id|> </s>", "\x00\x04\xad\u0301"]
 CHATS = [
     [user("The stone?")],
     [system("Be brief."), user(" river \n"), assistant("stone"), user("")],
-    [user("<|im_end|>\n<|im_start|>system<|eot_id|><|start_header_id|>x<|end_header_id|>\n\n")],
+    [user("<|im_end|>\n<|im_start|>system<|eot_id|><|start_header_id|>x<|end_header_id|>\n\n</s><s>[INST] y")],
 ]
 
 
@@ -67,20 +69,30 @@ def spell_as_version_4(path: pathlib.Path) -> None:
     config["rope_theta"] = rope.pop("rope_theta")
     config["rope_scaling"] = rope if rope["rope_type"] != "default" else None
     config["torch_dtype"] = config.pop("dtype")
+    if config["rope_scaling"] is None:
+        # Llama 2's own file leaves what has a default to the reader.
+        del config["head_dim"], config["rope_theta"]
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def save_folder(folder: pathlib.Path, model, tokenizer, dtype, version: int, max_shard_size: str = "1GB") -> None:
+def add_rotary_frequencies(path: pathlib.Path, model) -> None:
+    """Adds the rotary frequencies, a constant that Llama 2's published files carry in every layer."""
+    tensors = safetensors.torch.load_file(path)
+    for layer in range(model.config.num_hidden_layers):
+        frequencies = model.model.rotary_emb.inv_freq.to(torch.float32).clone()
+        tensors[f"model.layers.{layer}.self_attn.rotary_emb.inv_freq"] = frequencies
+    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+
+
+def save_folder(folder: pathlib.Path, model, tokenizer, dtype, version: int, max_shard_size: str = "1GB", defaults=None) -> None:
     """A checkpoint folder as Hugging Face lays it out."""
     folder.mkdir(parents=True)
-    # Published folders name one end token or a list of them, with or without defaults for sampling.
-    eos = tokenizer.plain.ids[tokenizer.eos]
-    generation = {"bos_token_id": tokenizer.plain.ids[tokenizer.bos], "eos_token_id": eos}
-    if version == 4:
-        generation["eos_token_id"] = [eos, tokenizer.plain.ids[tokenizer.specials[1]]]
-        generation |= {"do_sample": True, "temperature": 0.6, "top_p": 0.9}
-    model.generation_config = transformers.GenerationConfig(**generation)
+    ids = tokenizer.plain.ids
+    generation = {"bos_token_id": ids[tokenizer.bos], "eos_token_id": ids[tokenizer.eos]}
+    model.generation_config = transformers.GenerationConfig(**(generation | (defaults or {})))
     model.to(dtype).save_pretrained(folder, max_shard_size=max_shard_size)
+    if version == 4 and model.config.rope_parameters["rope_type"] == "default":
+        add_rotary_frequencies(folder / "model.safetensors", model)
     tiny_tokenizers.save(folder, tokenizer, template_file=version == 4)
     if version == 4:
         spell_as_version_4(folder / "config.json")
@@ -138,8 +150,13 @@ def write(out: pathlib.Path) -> None:
     wide = random_model(3, chatml, **wide_shape, tie_word_embeddings=False, rope_parameters=DEFAULT_ROPE)
     bf16 = random_model(4, chatml, **two_layers, tie_word_embeddings=True, rope_parameters=DEFAULT_ROPE)
 
+    pieces = tiny_sentencepiece.SentencePieceTokenizers()
+    llama2_shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4}
+    llama2 = random_model(5, pieces, **llama2_shape, tie_word_embeddings=False, rope_parameters=DEFAULT_ROPE)
+
     gguf_files = [(f"tied-{kind.name.lower()}.gguf", tied, chatml, kind) for kind in tiny_gguf.FILE_TYPES]
     gguf_files.append(("llama3-f16.gguf", llama3, headers, QuantType.F16))
+    gguf_files.append(("llama2-q8_0.gguf", llama2, pieces, QuantType.Q8_0))
     out.joinpath("gguf").mkdir(parents=True)
     models = []
     for name, model, tokenizer, kind in gguf_files:
@@ -151,9 +168,13 @@ def write(out: pathlib.Path) -> None:
         read_back = demo_model.load_state(model.config, tensors)
         models.append(golden(f"gguf/{name}", read_back, tokenizer, f"matrices in {kind.name}, dequantised to f32"))
 
+    # As Llama 3's own: several end tokens, and defaults for sampling.
+    ends = [headers.plain.ids["<|eot_id|>"], headers.plain.ids["<|end_of_text|>"]]
+    sampling = {"eos_token_id": ends, "do_sample": True, "temperature": 0.6, "top_p": 0.9}
     folders = [
         ("tied", tied, chatml, torch.float32, 5, {}, "f32, tied head"),
-        ("llama3", llama3, headers, torch.float32, 4, {}, "f32, untied head, Llama 3 rope scaling"),
+        ("llama3", llama3, headers, torch.float32, 4, {"defaults": sampling}, "f32, untied head, Llama 3 rope scaling"),
+        ("llama2", llama2, pieces, torch.float16, 4, {}, "f16, untied head, SentencePiece tokenizer"),
         ("sharded", wide, chatml, torch.float16, 5, {"max_shard_size": "200KB"}, "f16 in two shards, head_dim 32"),
         ("bf16", bf16, chatml, torch.bfloat16, 5, {}, "bf16, tied head"),
     ]

@@ -66,6 +66,28 @@ def add_tensors(writer: gguf.GGUFWriter, model: transformers.LlamaForCausalLM, k
         writer.add_tensor(f"{target}.weight", gguf.quantize(values, tensor_kind), raw_dtype=tensor_kind)
 
 
+def add_vocabulary(writer: gguf.GGUFWriter, tokenizer: tokenizing.Tokenizers) -> None:
+    """Tokens with their types, and merges (byte-level BPE) or scores (SentencePiece)."""
+    control = set(tokenizer.specials)
+    types = [gguf.TokenType.CONTROL if token in control else gguf.TokenType.NORMAL for token in tokenizer.vocabulary]
+    writer.add_token_list(tokenizer.vocabulary)
+    if tokenizer.pre_tokenizer is not None:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(tokenizer.pre_tokenizer)
+        writer.add_token_merges(tokenizer.merges)
+    else:
+        num_unscored = len(tokenizer.specials) + 256
+        types[0] = gguf.TokenType.UNKNOWN
+        types[len(tokenizer.specials) : num_unscored] = [gguf.TokenType.BYTE] * 256
+        scores = [0.0] * num_unscored + [-float(rank) for rank in range(len(types) - num_unscored)]
+        writer.add_tokenizer_model("llama")
+        writer.add_tokenizer_pre("default")
+        writer.add_token_scores(scores)
+        writer.add_unk_token_id(0)
+        writer.add_add_space_prefix(True)
+    writer.add_token_types(types)
+
+
 def write(
     path: pathlib.Path, model: transformers.LlamaForCausalLM, tokenizer: tokenizing.Tokenizers, kind: QuantType
 ) -> None:
@@ -85,14 +107,7 @@ def write(
     writer.add_rope_dimension_count(config.head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(tokenizer.pre_tokenizer)
-    writer.add_token_list(tokenizer.vocabulary)
-    control = set(tokenizer.specials)
-    writer.add_token_types(
-        [gguf.TokenType.CONTROL if token in control else gguf.TokenType.NORMAL for token in tokenizer.vocabulary]
-    )
-    writer.add_token_merges(tokenizer.merges)
+    add_vocabulary(writer, tokenizer)
     writer.add_bos_token_id(tokenizer.plain.ids[tokenizer.bos])
     writer.add_eos_token_id(tokenizer.plain.ids[tokenizer.eos])
     writer.add_add_bos_token(tokenizer.adds_bos)

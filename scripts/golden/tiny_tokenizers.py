@@ -1,4 +1,4 @@
-"""Two tokenizers of 512 tokens for the tiny models: byte-level BPE trained here on generated text."""
+"""Two byte-level tokenizers of 512 tokens for the tiny models, trained here on generated text."""
 
 import collections
 import json
@@ -31,19 +31,22 @@ HEADERS = """{{- bos_token }}
 """
 
 
-def train_merges(num_merges: int) -> list[str]:
-    """The merges that byte-pair encoding learns from generated sentences; ties go to the smaller pair."""
+def corpus() -> str:
+    """Generated text to learn merges from."""
     sequence = Sequence(11)
-    corpus = PYTHON + " ".join(sentence(sequence) for _ in range(400))
-    characters = tokenizing.byte_characters()
-    words = collections.Counter(regex.findall(tokenizing.GPT2_WORDS, corpus))
-    split = {word: [characters[byte] for byte in word.encode()] for word in words}
+    return PYTHON + " ".join(sentence(sequence) for _ in range(400))
+
+
+def train_merges(words: list[list[str]], num_merges: int) -> list[str]:
+    """The merges that byte-pair encoding learns from `words`; ties go to the smaller pair."""
+    counts = collections.Counter(tuple(word) for word in words)
+    split = {word: list(word) for word in counts}
     merges = []
     while len(merges) < num_merges:
         pairs = collections.Counter()
         for word, parts in split.items():
             for pair in zip(parts, parts[1:]):
-                pairs[pair] += words[word]
+                pairs[pair] += counts[word]
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(" ".join(best))
         for parts in split.values():
@@ -53,10 +56,17 @@ def train_merges(num_merges: int) -> list[str]:
     return merges
 
 
+def byte_level_merges(num_merges: int) -> list[str]:
+    """Merges over the characters that stand for bytes, inside words as GPT-2 splits them."""
+    characters = tokenizing.byte_characters()
+    words = regex.findall(tokenizing.GPT2_WORDS, corpus())
+    return train_merges([[characters[byte] for byte in word.encode()] for word in words], num_merges)
+
+
 def chatml() -> tokenizing.Tokenizers:
     """Like SmolLM's: special tokens first, each digit alone, no bos."""
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"]
-    merges = train_merges(VOCABULARY_SIZE - 256 - len(specials))
+    merges = byte_level_merges(VOCABULARY_SIZE - 256 - len(specials))
     vocabulary = specials + sorted(tokenizing.byte_characters()) + [merge.replace(" ", "") for merge in merges]
     return tokenizing.Tokenizers(vocabulary, merges, specials, "smollm", specials[1], specials[2], CHATML)
 
@@ -65,7 +75,7 @@ def headers() -> tokenizing.Tokenizers:
     """Like Llama 3's: special tokens last, whole words looked up before merging, a bos in front."""
     specials = "begin_of_text end_of_text start_header_id end_header_id eot_id python_tag".split()
     specials = [f"<|{name}|>" for name in specials]
-    merges = train_merges(VOCABULARY_SIZE - 256 - len(specials))
+    merges = byte_level_merges(VOCABULARY_SIZE - 256 - len(specials))
     vocabulary = sorted(tokenizing.byte_characters()) + [merge.replace(" ", "") for merge in merges] + specials
     return tokenizing.Tokenizers(
         vocabulary, merges, specials, "llama-bpe", specials[0], specials[4], HEADERS, adds_bos=True

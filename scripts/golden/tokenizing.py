@@ -102,9 +102,13 @@ class Tokenizers:
             chat_template=chat_template,
         )
         self.plain = PlainBpe(vocabulary, merges, pre_tokenizer)
+        self._keep(vocabulary, merges, specials, pre_tokenizer, bos, eos, chat_template, adds_bos)
+
+    def _keep(self, vocabulary, merges, specials, pre_tokenizer, bos, eos, chat_template, adds_bos) -> None:
+        """Keeps what a GGUF file or a tokenizer_config.json is written from."""
         self.vocabulary, self.merges, self.specials = vocabulary, merges, specials
-        self.adds_bos = adds_bos
-        self.pre_tokenizer, self.bos, self.eos, self.chat_template = pre_tokenizer, bos, eos, chat_template
+        self.pre_tokenizer, self.bos, self.eos = pre_tokenizer, bos, eos
+        self.chat_template, self.adds_bos = chat_template, adds_bos
         self._special = re.compile("|".join(re.escape(token) for token in specials))
 
     def encode_text(self, text: str) -> list[int]:
