@@ -9,14 +9,21 @@
 //!
 //! In a request's path: the engine thread calls this between forward passes.
 
+mod block_pool;
 mod config;
 mod error;
 mod output;
+mod prefix_cache;
 mod request;
+mod requests;
+mod scheduler;
+mod sequence;
 mod stats;
+mod waiting_queue;
 
 pub use config::SchedulerConfig;
 pub use error::{ConfigError, InvariantError, SubmitError};
 pub use output::{Admission, RowResult, ScheduledRow, SchedulerOutput, SequenceUpdate};
 pub use request::SubmitRequest;
+pub use scheduler::Scheduler;
 pub use stats::SchedulerStats;

@@ -1,0 +1,13 @@
+//! Golden traces: written scenarios and the decisions that the scheduler takes in them.
+
+#[path = "traces/preemption.rs"]
+mod preemption;
+#[path = "traces/trace.rs"]
+mod trace;
+
+use expect_test::Expect;
+
+/// Runs a written trace and compares what it printed.
+fn check(trace: &str, expected: &Expect) {
+    expected.assert_eq(&trace::run(trace).expect("trace is well formed"));
+}
