@@ -12,6 +12,7 @@
 #define SHARED_ARRAY(type, name, count) __shared__ type name[count]
 #define KERNEL(max_threads, min_blocks) extern "C" __global__ void __launch_bounds__(max_threads, min_blocks)
 #define DEVICE __device__ __forceinline__
+#define HOST_AND_DEVICE __host__ __device__ __forceinline__
 #else
 #include "emu/emulator.hpp"
 #endif
@@ -45,9 +46,9 @@ struct alignas(16) Float4 {
 constexpr u32 WARP = 32;
 constexpr u32 ALL_LANES = 0xffffffffu;
 
-DEVICE constexpr u32 ceil_div(u32 a, u32 b) { return (a + b - 1) / b; }
+HOST_AND_DEVICE constexpr u32 ceil_div(u32 a, u32 b) { return (a + b - 1) / b; }
 
-DEVICE constexpr u32 smaller(u32 a, u32 b) { return a < b ? a : b; }
+HOST_AND_DEVICE constexpr u32 smaller(u32 a, u32 b) { return a < b ? a : b; }
 
 DEVICE float bits_to_float(u32 bits) {
 #ifdef __CUDACC__

@@ -191,6 +191,7 @@ bool release_barrier() {
         done += fiber.state == State::Done;
     }
     if (waiting == 0 || waiting + done < total) return false;
+    if (done) fault("divergent barrier: some threads wait at it, others have ended");
     for (Fiber& fiber : block.fibers)
         if (fiber.state == State::AtBarrier) fiber.state = State::Runnable;
     return true;

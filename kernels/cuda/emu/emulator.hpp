@@ -24,8 +24,7 @@
     type* const name = name##_of.in_this_block()
 #define KERNEL(max_threads, min_blocks) inline void
 #define DEVICE inline
-#define __device__
-#define __host__
+#define HOST_AND_DEVICE inline
 
 struct Index3 {
     unsigned x, y, z;
