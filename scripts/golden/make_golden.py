@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the golden files of tests/golden from Hugging Face transformers in f32.
 
-How to run (about ten minutes on one core, 6 GB of disk for the environment, 3 GB of memory):
+How to run (about ten minutes on one core, 6 GB of disk for the environment, 4 GB of memory):
 
     python3 -m venv ~/golden-venv
     ~/golden-venv/bin/pip install -r scripts/golden/requirements.txt
