@@ -3,7 +3,7 @@
 //   nvcc -std=c++17 -O3 -arch=sm_90a kernels/cuda/bench/bench.cu -o bench && ./bench [part of a section's name]
 //
 // One line per kernel and shape: time, bytes a second, fraction of the nominal bandwidth, largest error against f64. Weights are made
-// on the device. Sections: read, rows, linear, decode, step.
+// on the device. Sections: read, rows, linear, decode, prefill, step.
 #include "../add_rms_norm.cu"
 #include "../argmax.cu"
 #include "../embed.cu"
@@ -11,6 +11,7 @@
 #include "../gated_act.cu"
 #include "../linear_skinny.cu"
 #include "../paged_decode.cu"
+#include "../paged_prefill.cu"
 #include "../rope_and_cache.cu"
 #include "../step_update.cu"
 #include "device.hpp"
@@ -199,6 +200,41 @@ void bench_decode() {
         }
 }
 
+// One prompt of `tokens`, nothing cached before it.
+void bench_prefill() {
+    for (u32 tokens : {512u, 2048u, 8192u}) {
+        u32 blocks = tokens / BLOCK;
+        DeviceArray<bf16> qkv((size_t)tokens * QKV), out((size_t)tokens * HEADS * HEAD_DIM), k((size_t)tokens * KV_HEADS * HEAD_DIM), v(k.size());
+        auto table = Batch::shuffled_tables(blocks);
+        DeviceArray<u32> tables(table), start(std::vector<u32>{0}), length(std::vector<u32>{tokens});
+        fill(qkv, 20, 1.0f);
+        fill(k, 21, 1.0f);
+        fill(v, 22, 1.0f);
+        double us = time_us(stream, 10, 1, [&](int) {
+            launch(stream, Overlap::Yes, {dim3(ceil_div(tokens * HEADS / KV_HEADS, 128), KV_HEADS, 1), dim3(256), 65536}, paged_prefill_bf16_d128, qkv.get(), k.get(), v.get(), start.get(), length.get(), length.get(),
+                   tables.get(), out.get(), QKV, HEADS, KV_HEADS, BLOCK, blocks, 0u, 0.08838834764831845f, 0.0f);
+        });
+        double worst = 0;
+        for (u32 t : {0u, 77u, tokens - 1}) {
+            u32 h = t % HEADS;
+            auto q = qkv.read((size_t)t * QKV + h * HEAD_DIM, HEAD_DIM), got = out.read(((size_t)t * HEADS + h) * HEAD_DIM, HEAD_DIM);
+            std::vector<double> sum(HEAD_DIM);
+            double total = 0;
+            for (u32 p = 0; p <= t; p++) {
+                size_t at = (((size_t)table[p / BLOCK] * KV_HEADS + h / 4) * BLOCK + p % BLOCK) * HEAD_DIM;
+                auto key = k.read(at, HEAD_DIM), value = v.read(at, HEAD_DIM);
+                double dot = 0;
+                for (u32 d = 0; d < HEAD_DIM; d++) dot += as_double(q[d]) * as_double(key[d]);
+                double weight = std::exp(dot * 0.08838834764831845);
+                total += weight;
+                for (u32 d = 0; d < HEAD_DIM; d++) sum[d] += weight * as_double(value[d]);
+            }
+            for (u32 d = 0; d < HEAD_DIM; d++) worst = std::max(worst, std::fabs(sum[d] / total - as_double(got[d])));
+        }
+        report_flops("paged_prefill_bf16_d128", text("tokens %u", tokens), us, 2.0 * tokens * (tokens + 1) * HEADS * HEAD_DIM, worst);
+    }
+}
+
 void bench_rows() {
     for (u32 tokens : {1u, 32u, 2048u}) {
         DeviceArray<float> residual((size_t)tokens * HIDDEN), weight(std::vector<float>(HIDDEN, 1.0f));
@@ -301,7 +337,7 @@ int main(int argc, char** argv) {
     cudaDeviceProp device{};
     CHECK(cudaGetDeviceProperties(&device, 0));
     printf("%s, %d SMs, %.0f MB of L2\n", device.name, device.multiProcessorCount, device.l2CacheSize / 1e6);
-    const std::pair<const char*, void (*)()> sections[] = {{"read", bench_read}, {"rows", bench_rows}, {"linear", bench_linear}, {"decode", bench_decode}, {"step", bench_step}};
+    const std::pair<const char*, void (*)()> sections[] = {{"read", bench_read}, {"rows", bench_rows}, {"linear", bench_linear}, {"decode", bench_decode}, {"prefill", bench_prefill}, {"step", bench_step}};
     for (auto& [name, body] : sections)
         if (argc < 2 || std::string(name).find(argv[1]) != std::string::npos) body();
     return 0;

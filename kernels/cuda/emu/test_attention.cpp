@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "../paged_decode.cu"
+#include "../paged_prefill.cu"
 #include "check.hpp"
 
 namespace {
@@ -98,9 +99,74 @@ void check_decode(const Shape& s, bool mapped, uint64_t order) {
     for (u32 i = 0; i < counters.size(); i++) check.require(counters[i] == 0, "a counter was left standing");
 }
 
+// Prefill of chunks: sequence i has `lengths[i]` keys, of which the last `queries[i]` are the chunk's.
+void run_prefill(const Shape& s, const Cache& cache, const std::vector<u32>& queries, const Buffer<bf16>& qkv, const Buffer<bf16>& out, uint64_t order) {
+    u32 sequences = (u32)s.lengths.size(), stride = (s.heads + 2 * s.kv_heads) * s.head_dim, longest = 0, start = 0;
+    Buffer<u32> starts(sequences), query_lens(sequences), lengths(sequences);
+    for (u32 i = 0; i < sequences; i++) {
+        starts[i] = start;
+        start += query_lens[i] = queries[i];
+        lengths[i] = s.lengths[i];
+        longest = queries[i] > longest ? queries[i] : longest;
+    }
+    auto kernel = s.head_dim == 64 ? paged_prefill_bf16_d64 : s.head_dim == 128 ? paged_prefill_bf16_d128 : paged_prefill_bf16_d256;
+    emu::launch({{ceil_div(longest * (s.heads / s.kv_heads), 128), s.kv_heads, sequences}, {256, 1, 1}, 512 * s.head_dim, order}, [&] {
+        kernel(qkv.get(), cache.k.get(), cache.v.get(), starts.get(), query_lens.get(), lengths.get(), cache.tables.get(), out.get(), stride, s.heads, s.kv_heads, s.block_size, cache.table_stride,
+               s.window, 1.0f / std::sqrt((float)s.head_dim), s.softcap);
+    });
+}
+
+void check_prefill(const Shape& s, const std::vector<u32>& queries, uint64_t order) {
+    Check check("paged_prefill", 5e-3, 8e-3);
+    u32 tokens = 0, stride = (s.heads + 2 * s.kv_heads) * s.head_dim, row = 0;
+    for (u32 count : queries) tokens += count;
+    check.describe("heads %u/%u dim %u block %u window %u cap %g tokens %u order %u", s.heads, s.kv_heads, s.head_dim, s.block_size, s.window, s.softcap, tokens, (u32)order);
+    Random random(order + tokens);
+    Cache cache(s, random);
+    Buffer<bf16> qkv((size_t)tokens * stride), out((size_t)tokens * s.heads * s.head_dim);
+    random.fill(qkv, 2.0f);
+    run_prefill(s, cache, queries, qkv, out, order);
+    for (u32 i = 0; i < queries.size(); i++)
+        for (u32 t = 0; t < queries[i]; t++, row++)
+            for (u32 h = 0; h < s.heads; h++) {
+                u32 end = s.lengths[i] - queries[i] + t + 1, from = s.window && end > s.window ? end - s.window : 0;
+                auto wanted = attend(s, cache, i, h, from, end, &qkv[(size_t)row * stride + h * s.head_dim], 1.0f / std::sqrt((float)s.head_dim));
+                for (u32 d = 0; d < s.head_dim; d++) check.compare(value_of(out[((size_t)row * s.heads + h) * s.head_dim + d]), wanted[d]);
+            }
+}
+
+// One prompt in one chunk, and the same prompt cut in two: the rows must have the same bits.
+void check_prefill_invariance() {
+    Check check("paged_prefill, invariance", 0, 0);
+    Shape whole{4, 2, 64, 16, 0, 0, 0, {150}}, head = whole, tail = whole;
+    head.lengths = {83};
+    check.describe("150 tokens at once; as 83 and 67; the last alone");
+    u32 stride = (4 + 2 * 2) * 64, out_stride = 4 * 64;
+    Random random(3);
+    Cache cache(whole, random);
+    Buffer<bf16> qkv(150 * stride), all(150 * out_stride), parts(150 * out_stride), last(out_stride);
+    random.fill(qkv, 2.0f);
+    run_prefill(whole, cache, {150}, qkv, all, 1);
+    Buffer<bf16> tail_qkv(67 * stride), tail_out(67 * out_stride), last_qkv(stride);
+    memcpy(tail_qkv.get(), &qkv[83 * stride], 67 * stride * 2);
+    memcpy(last_qkv.get(), &qkv[149 * stride], stride * 2);
+    run_prefill(head, cache, {83}, qkv, parts, 2);
+    run_prefill(tail, cache, {67}, tail_qkv, tail_out, 3);
+    run_prefill(tail, cache, {1}, last_qkv, last, 1);
+    check.require(memcmp(parts.get(), all.get(), 83 * out_stride * 2) == 0, "the first chunk differs");
+    check.require(memcmp(tail_out.get(), &all[83 * out_stride], 67 * out_stride * 2) == 0, "the second chunk differs");
+    check.require(memcmp(last.get(), &all[149 * out_stride], out_stride * 2) == 0, "the last token alone differs");
+}
+
 }  // namespace
 
 void test_attention() {
+    for (uint64_t order : ORDERS) check_prefill({4, 2, 64, 16, 0, 0, 0, {40, 130}}, {40, 7}, order);
+    check_prefill({4, 1, 128, 16, 0, 0, 0, {70}}, {70}, 1);
+    check_prefill({3, 1, 64, 32, 0, 0, 0, {64, 65, 20}}, {64, 1, 0}, 2);
+    check_prefill({2, 2, 64, 16, 0, 30, 0, {200, 29}}, {150, 29}, 3);
+    check_prefill({2, 1, 256, 64, 0, 0, 20.0f, {90}}, {33}, 1);
+    check_prefill_invariance();
     for (uint64_t order : ORDERS) check_decode({4, 1, 128, 16, 128, 0, 0, {1, 0, 77, 300}}, true, order);
     check_decode({2, 1, 64, 16, 64, 0, 0, {15, 16, 17, 64, 65}}, false, 1);
     check_decode({3, 3, 64, 32, 64, 0, 0, {1, 130}}, false, 2);

@@ -1,0 +1,260 @@
+// Attention of prompt chunks over a paged KV cache: many queries per sequence, causal, with any cached prefix before them.
+//
+//   out[t, h, :] = softmax(scale * q[t, h, :] . K[0..=p, g, :]^T) V[0..=p, g, :],  p = kv_len - query_len + (t - query_start)
+//
+//   qkv           [T, qkv_stride]                      bf16   the heads of q stand first in a row
+//   k_cache       [blocks, kv_heads, block_size, D]    bf16   block_size a multiple of 16; v_cache alike
+//   query_starts  [S]                                  u32    first row of qkv and out of each sequence
+//   query_lens    [S]                                  u32    0: nothing to do
+//   kv_lens       [S]                                  u32    the chunk's own tokens included
+//   block_tables  [S, table_stride]                    u32    entries past the last used one are never read
+//   out           [T, heads * D]                       bf16
+//
+// Grid     (ceil(max query_len * group / 128), kv_heads, S), 256 threads, group = heads / kv_heads. The last rows, which have most
+//          keys, come first. Tiles past a sequence's rows leave at once.
+// Shared   2 stages * (K and V) * 64 keys * 2 D bytes = 64 KiB at D = 128. 16-byte pieces are swizzled by their row, so that neither
+//          the copies nor the tensor core's loads meet in a bank.
+// How      The query heads that share a KV head are packed as rows: row r is token r / group, head r % group. Eight warps take 16 rows
+//          each and walk over the keys 64 at a time, with a running maximum; the scores never leave registers.
+// Numbers  scores, softmax and sums in f32; weights rounded to bf16 for the product with V.
+// Order    keys in tiles of 64 from position 0, whatever the chunk, the packing and the block size: a row's bits depend on its own
+//          query and keys alone. Hence `--batch-invariant` sends decode rows here too.
+// Cost     compute bound for long chunks: 4 D FLOP a visible pair. Shared memory allows about 45 % of the tensor cores' peak.
+// Needs    sm_80 or later.
+// Trusts   kernels/src/ops/attention.rs.
+// Tested   emu/test_attention.cpp, against f64, and for equal bits across chunkings.
+// Source   Dao, "FlashAttention-2", 2023.
+#include "ptx.cuh"
+
+namespace paged_prefill_detail {
+
+constexpr u32 WARPS = 8;
+constexpr u32 THREADS = WARPS * WARP;
+constexpr u32 ROWS = WARPS * 16;
+constexpr u32 KEYS = 64;
+constexpr float LOG2_E = 1.4426950408889634f;
+constexpr float NOTHING = -INFINITY;
+
+struct Arguments {
+    const bf16 *qkv, *k_cache, *v_cache;
+    const u32 *query_starts, *query_lens, *kv_lens, *block_tables;
+    bf16* out;
+    u32 qkv_stride, heads, kv_heads, block_size, table_stride, window;
+    float scale, softcap;
+};
+
+// The rows of this CTA and the keys they see.
+struct Work {
+    u32 sequence, kv_head, group, first_row, num_rows, first_position, query_start, first_key, end_key;
+
+    // Position and place of a packed row.
+    DEVICE u32 position(u32 row) const { return first_position + row / group; }
+    DEVICE u64 place(u32 row, u32 stride, u32 head_dim) const { return static_cast<u64>(query_start + row / group) * stride + (kv_head * group + row % group) * head_dim; }
+};
+
+// One tile of keys or values in shared memory, [KEYS][D], its 16-byte pieces swizzled.
+template <u32 D>
+DEVICE u8* piece(u8* tile, u32 row, u32 index) {
+    return tile + row * 2 * D + (index ^ (row & 7)) * 16;
+}
+
+template <u32 D>
+DEVICE void load_tile(const Arguments& args, const Work& work, u32 key, u8* k_tile, u8* v_tile) {
+    constexpr u32 PIECES = D / 8, ROWS_AT_ONCE = THREADS / PIECES;
+    const u32* table = args.block_tables + static_cast<u64>(work.sequence) * args.table_stride;
+    u32 index = threadIdx.x % PIECES;
+#pragma unroll
+    for (u32 row = threadIdx.x / PIECES; row < KEYS; row += ROWS_AT_ONCE) {
+        u32 at = key + row;
+        bool valid = at < work.end_key;
+        u64 from = 0;
+        if (valid) from = ((static_cast<u64>(table[at / args.block_size]) * args.kv_heads + work.kv_head) * args.block_size + at % args.block_size) * D + index * 8;
+        copy_async_16(piece<D>(k_tile, row, index), args.k_cache + from, valid);
+        copy_async_16(piece<D>(v_tile, row, index), args.v_cache + from, valid);
+    }
+}
+
+// The 16 query rows of a warp, as the tensor core wants them: [step of 16 columns][fragment].
+template <u32 D>
+DEVICE void load_queries(const Arguments& args, const Work& work, u32 (&q)[D / 16][4]) {
+    u32 lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (u32 upper = 0; upper < 2; upper++) {
+        u32 row = work.first_row + threadIdx.x / WARP * 16 + g + 8 * upper;
+        bool valid = row < work.num_rows;
+        const bf16* from = args.qkv + (valid ? work.place(row, args.qkv_stride, D) : 0);
+#pragma unroll
+        for (u32 step = 0; step < D / 16; step++) {
+#pragma unroll
+            for (u32 right = 0; right < 2; right++)
+                q[step][upper + 2 * right] = valid ? *reinterpret_cast<const u32*>(from + 16 * step + 8 * right + 2 * t) : 0;
+        }
+    }
+}
+
+// scores = q K^T over one tile of keys: [8 keys][fragment].
+template <u32 D>
+DEVICE void multiply_queries(const u32 (&q)[D / 16][4], u8* k_tile, float (&scores)[KEYS / 8][4]) {
+    u32 lane = threadIdx.x % WARP;
+#pragma unroll
+    for (u32 n = 0; n < KEYS / 8; n++) {
+#pragma unroll
+        for (u32 c = 0; c < 4; c++) scores[n][c] = 0.0f;
+#pragma unroll
+        for (u32 step = 0; step < D / 16; step += 2) {
+            u32 k[4];
+            load_tiles(k, piece<D>(k_tile, 8 * n + lane % 8, 2 * step + lane / 8));
+            multiply_16x8x16(scores[n], q[step][0], q[step][1], q[step][2], q[step][3], k[0], k[1]);
+            multiply_16x8x16(scores[n], q[step + 1][0], q[step + 1][1], q[step + 1][2], q[step + 1][3], k[2], k[3]);
+        }
+    }
+}
+
+// Scales to base 2, and hides what a row may not see.
+DEVICE void mask(const Arguments& args, const Work& work, u32 key, bool all_visible, float (&scores)[KEYS / 8][4]) {
+    u32 lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
+    u32 row = work.first_row + threadIdx.x / WARP * 16 + g;
+    u32 positions[2] = {work.position(row), work.position(row + 8)};
+#pragma unroll
+    for (u32 n = 0; n < KEYS / 8; n++) {
+#pragma unroll
+        for (u32 c = 0; c < 4; c++) {
+            float s = scores[n][c] * args.scale;
+            if (args.softcap > 0.0f) s = args.softcap * tanhf(s / args.softcap);
+            u32 at = key + 8 * n + 2 * t + c % 2, position = positions[c / 2];
+            bool visible = all_visible || (at <= position && (args.window == 0 || at + args.window > position));
+            scores[n][c] = visible ? s * LOG2_E : NOTHING;
+        }
+    }
+}
+
+template <u32 D>
+struct Running {
+    float maximum[2], weight[2], sums[D / 8][4];
+};
+
+// Scores become weights; the running sums move to the new maximum.
+template <u32 D>
+DEVICE void rescale(Running<D>& run, float (&scores)[KEYS / 8][4]) {
+#pragma unroll
+    for (u32 half = 0; half < 2; half++) {
+        float best = run.maximum[half];
+#pragma unroll
+        for (u32 n = 0; n < KEYS / 8; n++) best = fmaxf(best, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
+        best = fmaxf(best, __shfl_xor_sync(ALL_LANES, best, 1));
+        best = fmaxf(best, __shfl_xor_sync(ALL_LANES, best, 2));
+        float shift = best == NOTHING ? 0.0f : best, factor = exp2_fast(run.maximum[half] - shift), sum = 0.0f;
+        run.maximum[half] = best;
+#pragma unroll
+        for (u32 n = 0; n < KEYS / 8; n++) {
+#pragma unroll
+            for (u32 c = 2 * half; c < 2 * half + 2; c++) {
+                scores[n][c] = exp2_fast(scores[n][c] - shift);
+                sum += scores[n][c];
+            }
+        }
+        run.weight[half] = run.weight[half] * factor + sum;
+#pragma unroll
+        for (u32 i = 0; i < D / 8; i++) {
+            run.sums[i][2 * half] *= factor;
+            run.sums[i][2 * half + 1] *= factor;
+        }
+    }
+}
+
+template <u32 D>
+DEVICE void accumulate(Running<D>& run, const float (&weights)[KEYS / 8][4], u8* v_tile) {
+    u32 lane = threadIdx.x % WARP;
+#pragma unroll
+    for (u32 step = 0; step < KEYS / 16; step++) {
+        const float(&a)[4] = weights[2 * step], (&b)[4] = weights[2 * step + 1];
+        u32 p[4] = {pack_bf16(a[0], a[1]), pack_bf16(a[2], a[3]), pack_bf16(b[0], b[1]), pack_bf16(b[2], b[3])};
+#pragma unroll
+        for (u32 i = 0; i < D / 8; i += 2) {
+            u32 v[4];
+            load_tiles_transposed(v, piece<D>(v_tile, 16 * step + lane % 16, i + lane / 16));
+            multiply_16x8x16(run.sums[i], p[0], p[1], p[2], p[3], v[0], v[1]);
+            multiply_16x8x16(run.sums[i + 1], p[0], p[1], p[2], p[3], v[2], v[3]);
+        }
+    }
+}
+
+template <u32 D>
+DEVICE void store(const Arguments& args, const Work& work, const Running<D>& run) {
+    u32 lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (u32 half = 0; half < 2; half++) {
+        float weight = run.weight[half];
+        weight += __shfl_xor_sync(ALL_LANES, weight, 1);
+        weight += __shfl_xor_sync(ALL_LANES, weight, 2);
+        u32 row = work.first_row + threadIdx.x / WARP * 16 + g + 8 * half;
+        if (row >= work.num_rows) continue;
+        float factor = 1.0f / weight;
+        bf16* to = args.out + work.place(row, args.heads * D, D);
+#pragma unroll
+        for (u32 i = 0; i < D / 8; i++) *reinterpret_cast<u32*>(to + 8 * i + 2 * t) = pack_bf16(run.sums[i][2 * half] * factor, run.sums[i][2 * half + 1] * factor);
+    }
+}
+
+// Which rows and keys are this CTA's; false when there are none.
+DEVICE bool plan(const Arguments& args, Work& work) {
+    work.sequence = blockIdx.z;
+    work.kv_head = blockIdx.y;
+    work.group = args.heads / args.kv_heads;
+    u32 query_len = args.query_lens[work.sequence], kv_len = args.kv_lens[work.sequence];
+    work.num_rows = query_len * work.group;
+    u32 num_tiles = ceil_div(work.num_rows, ROWS);
+    if (blockIdx.x >= num_tiles) return false;
+    work.first_row = (num_tiles - 1 - blockIdx.x) * ROWS;
+    work.query_start = args.query_starts[work.sequence];
+    work.first_position = kv_len - query_len;
+    u32 last_row = smaller(work.first_row + ROWS, work.num_rows) - 1, lowest = work.position(work.first_row);
+    work.end_key = work.position(last_row) + 1;
+    work.first_key = args.window && lowest >= args.window ? (lowest + 1 - args.window) / KEYS * KEYS : 0;
+    return true;
+}
+
+template <u32 D>
+DEVICE void prefill(const Arguments& args) {
+    constexpr u32 TILE_BYTES = KEYS * 2 * D;
+    SHARED_DYNAMIC(shared);
+    let_next_kernel_start();
+    wait_for_previous_kernel();
+    Work work;
+    if (!plan(args, work)) return;
+    auto k_tile = [&](u32 stage) { return shared + stage * 2 * TILE_BYTES; };
+    auto v_tile = [&](u32 stage) { return shared + stage * 2 * TILE_BYTES + TILE_BYTES; };
+    load_tile<D>(args, work, work.first_key, k_tile(0), v_tile(0));
+    copy_async_commit();
+    u32 q[D / 16][4];
+    load_queries<D>(args, work, q);
+    Running<D> run{{NOTHING, NOTHING}, {0.0f, 0.0f}, {}};
+    u32 lowest = work.position(work.first_row);
+    for (u32 key = work.first_key, stage = 0; key < work.end_key; key += KEYS, stage ^= 1) {
+        if (key + KEYS < work.end_key) load_tile<D>(args, work, key + KEYS, k_tile(stage ^ 1), v_tile(stage ^ 1));
+        copy_async_commit();
+        copy_async_wait<1>();
+        __syncthreads();
+        float scores[KEYS / 8][4];
+        multiply_queries<D>(q, k_tile(stage), scores);
+        mask(args, work, key, key + KEYS - 1 <= lowest && args.window == 0, scores);
+        rescale<D>(run, scores);
+        accumulate<D>(run, scores, v_tile(stage));
+        // The next turn copies into the tile just read.
+        __syncthreads();
+    }
+    store<D>(args, work, run);
+}
+
+}  // namespace paged_prefill_detail
+
+#define PAGED_PREFILL(name, head_dim)                                                                                                                      \
+    KERNEL(256, 1) name(const bf16* qkv, const bf16* k_cache, const bf16* v_cache, const u32* query_starts, const u32* query_lens, const u32* kv_lens,    \
+                        const u32* block_tables, bf16* out, u32 qkv_stride, u32 heads, u32 kv_heads, u32 block_size, u32 table_stride, u32 window,        \
+                        float scale, float softcap) {                                                                                                     \
+        paged_prefill_detail::prefill<head_dim>({qkv, k_cache, v_cache, query_starts, query_lens, kv_lens, block_tables, out, qkv_stride, heads,          \
+                                                 kv_heads, block_size, table_stride, window, scale, softcap});                                            \
+    }
+PAGED_PREFILL(paged_prefill_bf16_d64, 64)
+PAGED_PREFILL(paged_prefill_bf16_d128, 128)
+PAGED_PREFILL(paged_prefill_bf16_d256, 256)
