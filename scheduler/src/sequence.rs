@@ -98,12 +98,7 @@ impl Sequence {
         Accepted { range: first..tokens.len(), finish: None }
     }
 
-    /// Whether a completed row should have brought the next token, and did not.
-    fn lacks_sample_of(&self, row: &ScheduledRow) -> bool {
-        row.samples && self.known_len() == row.end()
-    }
-
-    /// Gives up the tokens that rows in flight were to sample, because one of them did not come.
+    /// Gives up the tokens that rows in flight were to sample, because the one that they begin with did not come.
     fn forget_expected(&mut self) {
         self.expected_len = self.known_len();
         self.epoch += 1;
@@ -142,7 +137,7 @@ impl WaitingSequence {
         tokens: &[TokenId],
     ) -> Option<Accepted> {
         let accepted = self.sequence.complete(row, epoch, tokens)?;
-        if self.sequence.lacks_sample_of(row) {
+        if row.samples && tokens.is_empty() {
             self.sequence.forget_expected();
         }
         Some(accepted)
@@ -231,16 +226,16 @@ impl RunningSequence {
     ) -> Option<Accepted> {
         let accepted = self.sequence.complete(row, epoch, tokens)?;
         self.done = row.end();
-        if self.sequence.lacks_sample_of(row) {
-            self.sample_again();
+        if row.samples && tokens.is_empty() {
+            self.sample_again(row);
         }
         Some(accepted)
     }
 
-    /// Plans the last known position again, because its row brought no token.
-    fn sample_again(&mut self) {
+    /// Plans again what was to follow `row`, which brought no token: at least the last known position.
+    fn sample_again(&mut self, row: &ScheduledRow) {
         self.sequence.forget_expected();
-        self.computed = self.computed.min(self.sequence.known_len() - 1);
+        self.computed = self.computed.min(row.end()).min(self.sequence.known_len() - 1);
         self.done = self.done.min(self.computed);
         self.last_sampled = None;
     }

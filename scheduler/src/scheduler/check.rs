@@ -62,7 +62,9 @@ impl Scheduler {
         )?;
         let has_room = num_blocks >= block_size.blocks_for(running.computed);
         require(sequence, has_room, "its blocks do not hold what is planned")?;
-        let has_no_more = num_blocks <= block_size.blocks_for(sequence.expected_len);
+        // Rows whose token never came may have taken a block too early.
+        let max_len = sequence.expected_len + self.config.max_in_flight_steps.get();
+        let has_no_more = num_blocks <= block_size.blocks_for(max_len);
         require(sequence, has_no_more, "it holds more blocks than it needs")
     }
 
