@@ -33,6 +33,7 @@ impl fmt::Display for Excluded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.exclusion {
             Exclusion::Stopped { reason } => write!(f, "`{}` has stopped ({reason})", self.id),
+            Exclusion::Draining => write!(f, "`{}` is shutting down", self.id),
             Exclusion::NoChat => write!(f, "`{}` has no chat template", self.id),
         }
     }
@@ -46,6 +47,8 @@ pub enum Exclusion {
         /// Why it stopped.
         reason: Arc<str>,
     },
+    /// It takes nothing new.
+    Draining,
     /// The prompt is a conversation, and its model has no chat template.
     NoChat,
 }
@@ -97,6 +100,7 @@ impl Candidates {
 fn exclusion(prompt: &Prompt, snapshot: &BackendSnapshot) -> Option<Exclusion> {
     match (&snapshot.health, prompt) {
         (BackendHealth::Stopped { reason }, _) => Some(Exclusion::Stopped { reason: Arc::clone(reason) }),
+        (BackendHealth::Draining, _) => Some(Exclusion::Draining),
         (_, Prompt::Chat(_)) if !snapshot.capabilities.chat => Some(Exclusion::NoChat),
         (BackendHealth::Ready | BackendHealth::Overdue { .. }, _) => None,
     }

@@ -37,6 +37,8 @@ pub enum BackendHealth {
         /// Time since the step should have ended.
         by: Duration,
     },
+    /// It finishes what it has and takes nothing new.
+    Draining,
     /// It will serve nothing any more.
     Stopped {
         /// Why, in words for the operator.

@@ -46,6 +46,14 @@ fn a_stopped_backend_is_left_out_and_the_error_says_why() {
 }
 
 #[test]
+fn a_draining_backend_takes_nothing_new() {
+    let mut draining = candidate(0, "local", 0, 0);
+    draining.snapshot.health = BackendHealth::Draining;
+    let error = candidates("tiny", &TEXT, vec![draining]).expect_err("it takes nothing new");
+    assert!(error.to_string().ends_with("`local` is shutting down"), "{error}");
+}
+
+#[test]
 fn an_overdue_backend_still_takes_requests() {
     let mut overdue = candidate(0, "local", 0, 0);
     overdue.snapshot.health = BackendHealth::Overdue { by: Duration::from_secs(5) };
