@@ -129,7 +129,7 @@ DEVICE void product(const bf16* x, const bf16* w, const float* bias, void* out, 
         copy_async_commit();
     }
     copy_async_wait<0>();
-    reduce_and_store(sums, reinterpret_cast<float*>(shared), bias, out, m, n, epilogue);
+    reduce_and_store(sums, reinterpret_cast<float*>(shared), nullptr, bias, out, m, n, epilogue);
 }
 
 }  // namespace linear_skinny_detail

@@ -48,10 +48,10 @@ DEVICE void store_output(void* out, u32 epilogue, u64 m_idx, u32 row, u32 n, flo
     }
 }
 
-// Adds the warps' partial tiles in warp order and writes the result. `room` is shared memory nobody reads any more, at least
+// Adds the warps' partial tiles in warp order, scales row n by row_scales[n] where given, and writes the result. `room` is shared memory nobody reads any more, at least
 // PRODUCT_WARPS * COL_TILES * 8 * (ROW_TILES * 16 + 4) floats.
 template <u32 ROW_TILES, u32 COL_TILES>
-DEVICE void reduce_and_store(float (&sums)[ROW_TILES][COL_TILES][4], float* room, const float* bias, void* out, u32 m, u32 n, u32 epilogue) {
+DEVICE void reduce_and_store(float (&sums)[ROW_TILES][COL_TILES][4], float* room, const float* row_scales, const float* bias, void* out, u32 m, u32 n, u32 epilogue) {
     constexpr u32 ROWS = ROW_TILES * 16, PITCH = ROWS + 4, COLS = COL_TILES * 8;
     u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, g = lane / 4, t = lane % 4;
     __syncthreads();
@@ -80,8 +80,11 @@ DEVICE void reduce_and_store(float (&sums)[ROW_TILES][COL_TILES][4], float* room
         u32 in_tile = gated ? r / 8 * 16 + r % 8 : r;
         u32 row = weight_row(blockIdx.x * ROW_TILES + in_tile / 16, in_tile % 16, n, gated);
         if (m_idx >= m || row >= n) continue;
-        float y = total(column, in_tile) + (bias ? bias[row] : 0.0f);
-        float up = gated ? total(column, in_tile + 8) + (bias ? bias[n / 2 + row] : 0.0f) : 0.0f;
+        auto finished = [&](u32 place, u32 weight) {
+            float sum = total(column, place);
+            return (row_scales ? sum * row_scales[weight] : sum) + (bias ? bias[weight] : 0.0f);
+        };
+        float y = finished(in_tile, row), up = gated ? finished(in_tile + 8, n / 2 + row) : 0.0f;
         store_output(out, epilogue, m_idx, row, n, y, up);
     }
 }

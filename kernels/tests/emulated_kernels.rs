@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The sources that make up the test program.
-const SOURCES: [&str; 6] =
+const SOURCES: [&str; 7] =
     ["check", "emulator", "test_rows", "test_linear", "test_attention", "test_sampling"];
 
 #[test]

@@ -57,6 +57,7 @@ Check::~Check() {
 int main() {
     test_rows();
     test_linear();
+    test_quantised();
     test_attention();
     test_sampling();
     printf("%d cases, %d failures\n", num_cases, num_failures);

@@ -73,4 +73,5 @@ inline double round_bf16(double x) { return value_of(bf16{emu::round_to_bf16(sta
 void test_rows();
 void test_linear();
 void test_attention();
+void test_quantised();
 void test_sampling();
