@@ -61,8 +61,10 @@ pub enum TextError {
         num_tokens: usize,
     },
 
-    /// A merge rule in the GGUF file is not two tokens with a space between.
-    #[error("merge rule {merge_idx} is `{merge}`, must be two tokens with one space between")]
+    /// A merge rule in the GGUF file does not make one token out of two.
+    #[error(
+        "merge rule {merge_idx} is `{merge}`, must be two tokens with one space between that make a third"
+    )]
     MergeRule {
         /// Place in the list.
         merge_idx: usize,

@@ -85,10 +85,10 @@ impl Tokenizer {
     ///
     /// [`TextError::UnknownTokenizerModel`] and [`TextError::UnknownPreTokenizer`] name what is not known here; the other
     /// variants say which list of the vocabulary is broken.
-    pub fn from_gguf(vocabulary: GgufVocabulary) -> Result<Self, TextError> {
+    pub fn from_gguf(vocabulary: &GgufVocabulary) -> Result<Self, TextError> {
+        let library = gguf::build(vocabulary)?;
         let special = vocabulary.special_tokens()?;
         let ends = vocabulary.sequence_ends()?;
-        let library = gguf::build(vocabulary)?;
         Self::assemble(library, ends, special)
     }
 
@@ -213,3 +213,6 @@ impl Tokenizer {
             .collect())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -129,14 +129,14 @@ impl GgufVocabulary {
 }
 
 /// Builds the library's tokenizer. BOS and EOS are left to [`SequenceEnds`].
-pub(super) fn build(vocabulary: GgufVocabulary) -> Result<Library, TextError> {
+pub(super) fn build(vocabulary: &GgufVocabulary) -> Result<Library, TextError> {
     if !vocabulary.token_types.is_empty() {
         vocabulary.check_length("token_type", vocabulary.token_types.len())?;
     }
     let mut library = match vocabulary.model.as_str() {
-        "gpt2" => byte_level(&vocabulary)?,
-        "llama" => sentence_piece::build(&vocabulary)?,
-        _ => return Err(TextError::UnknownTokenizerModel { model: vocabulary.model }),
+        "gpt2" => byte_level(vocabulary)?,
+        "llama" => sentence_piece::build(vocabulary)?,
+        _ => return Err(TextError::UnknownTokenizerModel { model: vocabulary.model.clone() }),
     };
     // One at a time would rebuild the library's own search for every token.
     let added = vocabulary.tokens.iter().enumerate().filter_map(|(token_idx, text)| {
@@ -154,9 +154,10 @@ pub(super) fn build(vocabulary: GgufVocabulary) -> Result<Library, TextError> {
 /// Byte-level BPE.
 fn byte_level(vocabulary: &GgufVocabulary) -> Result<Library, TextError> {
     let rules = PreTokenization::named(vocabulary.pre.as_deref())?;
-    let merges = merges::parse(&vocabulary.merges)?;
+    let vocab = ids_by_text(vocabulary);
+    let merges = merges::parse(&vocabulary.merges, &vocab)?;
     let model = BPE::builder()
-        .vocab_and_merges(ids_by_text(vocabulary), merges)
+        .vocab_and_merges(vocab, merges)
         .ignore_merges(rules.whole_words_first)
         .build()
         .map_err(|source| TextError::Vocabulary { source })?;

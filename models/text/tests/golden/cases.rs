@@ -1,0 +1,79 @@
+//! Reads `tests/golden/tiny.json`; its README says what the fields mean.
+
+use std::path::Path;
+
+use serde_json::Value;
+use spillway_text::PromptEnd;
+use spillway_types::{ChatMessage, Role, TokenId};
+
+/// The cases of one model.
+pub(crate) struct ModelCases {
+    pub(crate) path: String,
+    pub(crate) texts: Vec<TextCase>,
+    pub(crate) prompts: Vec<TextCase>,
+    pub(crate) chats: Vec<ChatCase>,
+}
+
+/// A text and its tokens.
+pub(crate) struct TextCase {
+    pub(crate) text: String,
+    pub(crate) ids: Vec<TokenId>,
+}
+
+/// A conversation, its rendering and its tokens.
+pub(crate) struct ChatCase {
+    pub(crate) messages: Vec<ChatMessage>,
+    pub(crate) end: PromptEnd,
+    pub(crate) rendered: String,
+    pub(crate) ids: Vec<TokenId>,
+}
+
+/// Reads every model's cases.
+pub(crate) fn read_cases(path: &Path) -> Vec<ModelCases> {
+    let json: Value = serde_json::from_slice(&super::read(path)).expect("goldens are JSON");
+    let models = json["models"].as_array().expect("goldens list models");
+    models
+        .iter()
+        .map(|model| ModelCases {
+            path: string(&model["path"]),
+            texts: list(&model["texts"], |case| text_case(case, "ids")),
+            prompts: list(&model["prompts"], |case| text_case(case, "prompt_ids")),
+            chats: list(&model["chats"], chat_case),
+        })
+        .collect()
+}
+
+fn text_case(case: &Value, ids: &str) -> TextCase {
+    TextCase { text: string(&case["text"]), ids: list(&case[ids], token) }
+}
+
+fn chat_case(case: &Value) -> ChatCase {
+    ChatCase {
+        messages: list(&case["messages"], |message| {
+            ChatMessage::new(role(&message["role"]), string(&message["content"]))
+        }),
+        end: match case["add_generation_prompt"].as_bool().expect("a flag") {
+            true => PromptEnd::AssistantTurn,
+            false => PromptEnd::LastMessage,
+        },
+        rendered: string(&case["rendered"]),
+        ids: list(&case["ids"], token),
+    }
+}
+
+fn role(word: &Value) -> Role {
+    let roles = [Role::System, Role::Developer, Role::User, Role::Assistant, Role::Tool];
+    roles.into_iter().find(|role| word == role.as_str()).expect("a known role")
+}
+
+fn list<Item>(value: &Value, read: impl Fn(&Value) -> Item) -> Vec<Item> {
+    value.as_array().expect("a list").iter().map(read).collect()
+}
+
+fn string(value: &Value) -> String {
+    value.as_str().expect("a string").to_owned()
+}
+
+fn token(value: &Value) -> TokenId {
+    TokenId(value.as_u64().and_then(|id| u32::try_from(id).ok()).expect("a token id"))
+}
