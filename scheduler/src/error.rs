@@ -28,7 +28,7 @@ pub enum SubmitError {
     #[error("prompt is empty, must have at least one token")]
     PromptEmpty,
     /// The prompt leaves no room for an answer; the client must shorten it.
-    #[error("prompt has {prompt_tokens} tokens, limit {max_tokens}")]
+    #[error("prompt has {prompt_tokens} tokens, limit {max_tokens}; shorten it")]
     PromptTooLong {
         /// Tokens of the prompt.
         prompt_tokens: u32,
@@ -36,7 +36,9 @@ pub enum SubmitError {
         max_tokens: u32,
     },
     /// The prompt is longer than the whole KV cache; the client must shorten it, or the operator give more memory.
-    #[error("prompt needs {needed_blocks} blocks of KV cache, there are {num_blocks}")]
+    #[error(
+        "prompt needs {needed_blocks} blocks of KV cache, limit {num_blocks}; shorten it or enlarge the cache"
+    )]
     NeverFits {
         /// Blocks that the prompt fills.
         needed_blocks: u32,
@@ -44,7 +46,7 @@ pub enum SubmitError {
         num_blocks: u32,
     },
     /// As many requests wait as may; the client may come again.
-    #[error("queue is full: {waiting} requests are waiting, limit {max_waiting}")]
+    #[error("queue is full ({waiting} waiting, limit {max_waiting}), try again later")]
     QueueFull {
         /// Requests that wait.
         waiting: u32,

@@ -1,7 +1,17 @@
 //! Golden traces: written scenarios and the decisions that the scheduler takes in them.
 
+#[path = "traces/batching.rs"]
+mod batching;
+#[path = "traces/in_flight.rs"]
+mod in_flight;
+#[path = "traces/limits.rs"]
+mod limits;
 #[path = "traces/preemption.rs"]
 mod preemption;
+#[path = "traces/queue.rs"]
+mod queue;
+#[path = "traces/sharing.rs"]
+mod sharing;
 #[path = "traces/trace.rs"]
 mod trace;
 

@@ -200,7 +200,8 @@ impl Run {
         let planned = format!("step {}: {}", output.step, parts.join("; "));
         let stats = self.scheduler.stats();
         let free = stats.num_blocks - stats.used_blocks;
-        self.print(&format!("{planned:<width$} free {free}", width = FREE_COLUMN - 1));
+        let gap = FREE_COLUMN.saturating_sub(planned.len()).max(4);
+        self.print(&format!("{planned}{:gap$}free {free}", ""));
         self.in_flight.push(output);
     }
 
