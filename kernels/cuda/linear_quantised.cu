@@ -14,6 +14,7 @@
 //          activations comes from the tensor cores too, as a product with ones.
 // Order    as `linear_skinny.cu`: same bits for a row whatever m and the variant.
 // Cost     memory bound: (bits + 16 / group) / 8 bytes a weight. Widening takes 1.4 instructions a 4-bit weight, 1.75 an 8-bit one.
+//          Not timed on a GPU yet.
 // Needs    sm_80 or later.
 // Trusts   kernels/src/ops/linear.rs.
 // Tested   emu/test_quantised.cpp, against f64 over the packed values.

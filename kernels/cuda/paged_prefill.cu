@@ -19,7 +19,8 @@
 // Numbers  scores, softmax and sums in f32; weights rounded to bf16 for the product with V.
 // Order    keys in tiles of 64 from position 0, whatever the chunk, the packing and the block size: a row's bits depend on its own
 //          query and keys alone. Hence `--batch-invariant` sends decode rows here too.
-// Cost     compute bound for long chunks: 4 D FLOP a visible pair. Shared memory allows about 45 % of the tensor cores' peak.
+// Cost     compute bound for long chunks: 4 D FLOP a visible pair. By arithmetic, reading K and V from
+//          shared memory once per 16 rows caps it at about half of the tensor cores' peak. Not timed on a GPU yet.
 // Needs    sm_80 or later.
 // Trusts   kernels/src/ops/attention.rs.
 // Tested   emu/test_attention.cpp, against f64, and for equal bits across chunkings.
