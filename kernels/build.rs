@@ -1,8 +1,8 @@
 //! Compiles `cuda/*.cu` when the feature `cuda` is on; does nothing otherwise.
 //!
 //! Every file becomes one fatbin (a name and its bytes in the generated `modules.rs`): machine code
-//! for sm_90, and PTX of compute_80 for other GPUs from Ampere on. A file named `*_sm90a.cu` needs
-//! Hopper's own instructions and becomes sm_90a machine code alone. Nothing of the toolkit is
+//! for `sm_90`, and PTX of `compute_80` for other GPUs from Ampere on. A file named `*_sm90a.cu` needs
+//! Hopper's own instructions and becomes `sm_90a` machine code alone. Nothing of the toolkit is
 //! linked: the driver loads the fatbins.
 //!
 //! nvcc is taken from `NVCC`, else from `CUDA_HOME/bin`. A file is compiled again only when it, a
@@ -119,8 +119,7 @@ impl Job {
         let stem = stem(source)?;
         let fatbin = out_dir.join(format!("{stem}.fatbin"));
         let mut arguments: Vec<OsString> = COMMON_FLAGS.iter().map(OsString::from).collect();
-        let targets: &[&str] =
-            if stem.ends_with("_sm90a") { &HOPPER_TARGETS } else { &ORDINARY_TARGETS };
+        let targets: &[&str] = if stem.ends_with("_sm90a") { &HOPPER_TARGETS } else { &ORDINARY_TARGETS };
         arguments.extend(targets.iter().map(OsString::from));
         arguments.extend([OsString::from("-o"), fatbin.clone().into(), source.into()]);
         Ok(Self {
@@ -143,8 +142,8 @@ impl Job {
         let Ok(made) = fs::metadata(&self.fatbin).and_then(|meta| meta.modified()) else {
             return Ok(false);
         };
-        let same_command = fs::read_to_string(&self.command_file)
-            .is_ok_and(|command| command == self.command_line());
+        let same_command =
+            fs::read_to_string(&self.command_file).is_ok_and(|command| command == self.command_line());
         let edited = fs::metadata(&self.source)?.modified()?;
         Ok(same_command && made > edited && made > newest_header)
     }

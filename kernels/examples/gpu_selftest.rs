@@ -8,9 +8,7 @@ use std::process::ExitCode;
 
 use spillway_kernels::cuda::bench::bench;
 use spillway_kernels::cuda::selftest::selftest;
-use spillway_kernels::cuda::{
-    ArenaSize, CudaConfig, CudaDevice, CudaError, LaunchOverlap, Products,
-};
+use spillway_kernels::cuda::{ArenaSize, CudaConfig, CudaDevice, CudaError, LaunchOverlap, Products};
 
 /// Enough for the bench's largest case: several copies of a layer's weights.
 const ARENA_BYTES: usize = 16 << 30;

@@ -10,6 +10,9 @@
 //! - One allocation, made at start; a step allocates nothing, so its addresses are fixed.
 //! - Kernels are reached through [`ops`] only, which checks every shape before a launch.
 //!
+//! - Nothing here has run on a device yet: the build checks types and names, [`selftest`] is what will
+//!   check results.
+//!
 //! # Deliberately absent
 //!
 //! What a step consists of: that is the decoder's, in `spillway-models`.
@@ -36,8 +39,7 @@ pub use error::CudaError;
 pub use functions::KernelResources;
 pub use graph::{GraphBuckets, StepGraph};
 pub use probe::{
-    ComputeCapability, CudaProbe, DeviceInfo, DriverVersion, MIN_COMPUTE_CAPABILITY, MIN_DRIVER,
-    probe,
+    ComputeCapability, CudaProbe, DeviceInfo, DriverVersion, MIN_COMPUTE_CAPABILITY, MIN_DRIVER, probe,
 };
 pub use staging::{ReadbackRing, ReadbackTicket, StagedPart, StepUpload};
 pub use timer::DeviceTimer;

@@ -73,12 +73,7 @@ impl Arena {
                 round_down((fitting_bytes as f64 * f64::from(part.clamp(0.0, 1.0))) as usize)
             }
         };
-        let refused = CudaError::OutOfDeviceMemory {
-            wanted_bytes,
-            free_bytes,
-            total_bytes,
-            fitting_bytes,
-        };
+        let refused = CudaError::OutOfDeviceMemory { wanted_bytes, free_bytes, total_bytes, fitting_bytes };
         if wanted_bytes == 0 || wanted_bytes > fitting_bytes {
             return Err(refused);
         }

@@ -6,6 +6,7 @@
 //! recorded step must not choose.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -95,10 +96,7 @@ fn refused(call: &'static str) -> impl Fn(CublasError) -> CudaError {
 
 impl BlasLt {
     /// Opens the library. `None` if it is not installed.
-    pub(crate) fn open(
-        stream: &Arc<CudaStream>,
-        arena: &Arena,
-    ) -> Result<Option<Self>, CudaError> {
+    pub(crate) fn open(stream: &Arc<CudaStream>, arena: &Arena) -> Result<Option<Self>, CudaError> {
         // SAFETY: opens and closes the library, whose initialisers need nothing from us.
         if !unsafe { sys::is_culib_present() } {
             return Ok(None);
@@ -159,10 +157,10 @@ impl BlasLt {
         self.stream.context().bind_to_thread().context("cuCtxSetCurrent")?;
         // A plan is inserted whole or not at all, so a panic elsewhere leaves the map sound.
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if !plans.contains_key(&shape) {
-            plans.insert(shape, Plan::new(&self.handle, shape)?);
-        }
-        let plan = &plans[&shape];
+        let plan = match plans.entry(shape) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Plan::new(&self.handle, shape)?),
+        };
         let alpha = 1.0_f32;
         let beta = if shape.accumulate { 1.0_f32 } else { 0.0 };
         // SAFETY: the plan's layouts describe exactly the three ranges, whose lengths were checked
@@ -239,8 +237,7 @@ impl Plan {
 
 /// Asks the library for the algorithm it thinks fastest within our workspace.
 fn choose(handle: &Handle, plan: &Plan) -> Result<sys::cublasLtMatmulAlgo_t, CudaError> {
-    let preference =
-        lt::create_matmul_pref().map_err(refused("cublasLtMatmulPreferenceCreate"))?;
+    let preference = lt::create_matmul_pref().map_err(refused("cublasLtMatmulPreferenceCreate"))?;
     let bytes = WORKSPACE_BYTES;
     // SAFETY: every descriptor is alive; the attribute is read as a size before return; the
     // preference is destroyed once, whatever the search says.

@@ -94,6 +94,7 @@ impl<'a, T: DeviceElement> DeviceSlice<'a, T> {
     /// # Panics
     ///
     /// If the range is not inside.
+    #[must_use]
     pub fn slice(self, range: Range<usize>) -> DeviceSlice<'a, T> {
         check_range(&range, self.len);
         DeviceSlice {
@@ -150,6 +151,7 @@ impl<'a, T: DeviceElement> DeviceSliceMut<'a, T> {
     /// # Panics
     ///
     /// If the range is not inside.
+    #[must_use]
     pub fn slice(self, range: Range<usize>) -> DeviceSliceMut<'a, T> {
         check_range(&range, self.len);
         DeviceSliceMut {
@@ -192,7 +194,6 @@ fn check_range(range: &Range<usize>, len: usize) {
 
 fn cast_len<T, U>(pointer: CUdeviceptr, len: usize) -> Option<usize> {
     let bytes = len * size_of::<T>();
-    let fits = bytes.is_multiple_of(size_of::<U>())
-        && pointer.is_multiple_of(align_of::<U>() as u64);
+    let fits = bytes.is_multiple_of(size_of::<U>()) && pointer.is_multiple_of(align_of::<U>() as u64);
     fits.then_some(bytes / size_of::<U>())
 }

@@ -103,8 +103,7 @@ impl CudaDevice {
         };
         let driver = found.driver;
         let may_overlap_last = AtomicBool::new(false);
-        let inner =
-            Inner { blas, arena, functions, stream, context, info, driver, config, may_overlap_last };
+        let inner = Inner { blas, arena, functions, stream, context, info, driver, config, may_overlap_last };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -147,11 +146,7 @@ impl CudaDevice {
     /// # Errors
     ///
     /// [`CudaError::ArenaFull`] naming `what`.
-    pub fn alloc<T: DeviceElement>(
-        &self,
-        what: &str,
-        len: usize,
-    ) -> Result<DeviceBuffer<T>, CudaError> {
+    pub fn alloc<T: DeviceElement>(&self, what: &str, len: usize) -> Result<DeviceBuffer<T>, CudaError> {
         self.inner.arena.alloc(what, len)
     }
 
@@ -175,11 +170,7 @@ impl CudaDevice {
     /// # Errors
     ///
     /// As [`Self::alloc`].
-    pub fn upload_new<T: DeviceElement>(
-        &self,
-        what: &str,
-        host: &[T],
-    ) -> Result<DeviceBuffer<T>, CudaError> {
+    pub fn upload_new<T: DeviceElement>(&self, what: &str, host: &[T]) -> Result<DeviceBuffer<T>, CudaError> {
         let mut buffer = self.alloc(what, host.len())?;
         self.upload(host, &mut buffer.as_mut_slice())?;
         Ok(buffer)
@@ -283,10 +274,8 @@ impl CudaDevice {
         self.begin_plain_work()?;
         let bytes = device.len() * size_of::<T>();
         // SAFETY: the range holds `bytes`, and every bit pattern is a value of `T`.
-        unsafe {
-            result::memset_d8_async(device.pointer(), byte, bytes, self.inner.stream.cu_stream())
-        }
-        .context("filling device memory")
+        unsafe { result::memset_d8_async(device.pointer(), byte, bytes, self.inner.stream.cu_stream()) }
+            .context("filling device memory")
     }
 
     /// Waits until all work asked for is done.

@@ -8,11 +8,15 @@ use super::probe::{ComputeCapability, DriverVersion};
 #[derive(Debug, thiserror::Error)]
 pub enum CudaError {
     /// There is no driver on this machine; run on the CPU.
-    #[error("no NVIDIA driver on this machine (libcuda.so.1 is not found); install driver 580 or newer, or use the CPU")]
+    #[error(
+        "no NVIDIA driver on this machine (libcuda.so.1 is not found); install driver 580 or newer, or use the CPU"
+    )]
     DriverMissing,
 
     /// The driver is older than the bindings; calls it lacks would abort the process.
-    #[error("the NVIDIA driver supports CUDA {found}, at least {needed} is needed; install driver 580 or newer")]
+    #[error(
+        "the NVIDIA driver supports CUDA {found}, at least {needed} is needed; install driver 580 or newer"
+    )]
     DriverTooOld {
         /// What the installed driver supports.
         found: DriverVersion,
@@ -62,7 +66,9 @@ pub enum CudaError {
     },
 
     /// The device has too little free memory for the arena.
-    #[error("an arena of {wanted_bytes} bytes was asked for, the device has {free_bytes} of {total_bytes} bytes free; what fits is an arena of {fitting_bytes} bytes")]
+    #[error(
+        "an arena of {wanted_bytes} bytes was asked for, the device has {free_bytes} of {total_bytes} bytes free; what fits is an arena of {fitting_bytes} bytes"
+    )]
     OutOfDeviceMemory {
         /// The arena asked for.
         wanted_bytes: usize,
@@ -75,7 +81,9 @@ pub enum CudaError {
     },
 
     /// The arena has no room for a buffer.
-    #[error("{what} needs {wanted_bytes} bytes, the arena of {capacity_bytes} bytes has {largest_free_bytes} in one piece ({free_bytes} in all); use a smaller model or context, stronger quantisation, or fewer KV blocks")]
+    #[error(
+        "{what} needs {wanted_bytes} bytes, the arena of {capacity_bytes} bytes has {largest_free_bytes} in one piece ({free_bytes} in all); use a smaller model or context, stronger quantisation, or fewer KV blocks"
+    )]
     ArenaFull {
         /// What the buffer is for.
         what: String,

@@ -76,24 +76,17 @@ pub(crate) struct Functions {
 
 impl Functions {
     /// Loads every module and finds every kernel.
-    pub(crate) fn load(
-        context: &Arc<CudaContext>,
-        capability: ComputeCapability,
-    ) -> Result<Self, CudaError> {
+    pub(crate) fn load(context: &Arc<CudaContext>, capability: ComputeCapability) -> Result<Self, CudaError> {
         let is_hopper = capability == ComputeCapability { major: 9, minor: 0 };
         let mut modules = Vec::with_capacity(MODULES.len());
         for Module { name, image } in MODULES {
             if is_hopper || !name.ends_with(HOPPER_SUFFIX) {
                 let module = context.load_module(Ptx::from_binary(image.to_vec()));
-                modules.push(
-                    module.map_err(|source| CudaError::ModuleRefused { module: name, source })?,
-                );
+                modules.push(module.map_err(|source| CudaError::ModuleRefused { module: name, source })?);
             }
         }
         let shared_limit = context
-            .attribute(
-                sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
-            )
+            .attribute(sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
             .context("cuDeviceGetAttribute")?;
         let functions = Kernel::ALL
             .iter()
@@ -159,9 +152,8 @@ mod tests {
     fn every_kernel_is_in_some_module() {
         for kernel in Kernel::ALL {
             let name = kernel.name().as_bytes();
-            let found = MODULES
-                .iter()
-                .any(|module| module.image.windows(name.len()).any(|window| window == name));
+            let found =
+                MODULES.iter().any(|module| module.image.windows(name.len()).any(|window| window == name));
             assert!(found, "{} is in no module", kernel.name());
         }
     }

@@ -68,24 +68,23 @@ impl StepGraph {
     ///
     /// Those of `step`; [`CudaError::EmptyGraph`]; [`CudaError::Driver`] if something in it cannot
     /// be recorded, such as a wait.
-    pub fn record(
+    pub fn record<E: From<CudaError>>(
         device: &CudaDevice,
         bucket: usize,
-        step: impl FnOnce() -> Result<(), CudaError>,
-    ) -> Result<Self, CudaError> {
+        step: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Self, E> {
         // The first recorded kernel must not hang on work that is not in the graph.
         device.begin_plain_work()?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         device.stream().begin_capture(mode).context("cuStreamBeginCapture")?;
         let recorded = step();
         // The capture is ended whatever `step` said, or the stream would stay unusable.
-        let ended = device
-            .stream()
-            .end_capture(sys::CUgraphInstantiate_flags(0))
-            .context("cuStreamEndCapture");
+        let ended =
+            device.stream().end_capture(sys::CUgraphInstantiate_flags(0)).context("cuStreamEndCapture");
         recorded?;
         let graph = ended?.ok_or(CudaError::EmptyGraph { bucket })?;
         graph.upload().context("cuGraphUpload")?;
+        device.begin_plain_work()?;
         Ok(Self { device: device.clone(), graph, bucket })
     }
 

@@ -10,7 +10,7 @@ use super::error::{Context, CudaError};
 use super::functions::Kernel;
 
 /// Most parameters a kernel of ours has.
-const MAX_ARGUMENTS: usize = 32;
+const MAX_ARGUMENTS: usize = 30;
 
 /// How many blocks of how many threads, with how much dynamic shared memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

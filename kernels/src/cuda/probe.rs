@@ -93,8 +93,7 @@ pub fn probe() -> Result<CudaProbe, CudaError> {
         });
     }
     let num_devices = result::device::get_count().context("cuDeviceGetCount")?;
-    let devices =
-        (0..num_devices).map(describe_device).collect::<Result<Vec<DeviceInfo>, CudaError>>()?;
+    let devices = (0..num_devices).map(describe_device).collect::<Result<Vec<DeviceInfo>, CudaError>>()?;
     if devices.is_empty() {
         return Err(CudaError::NoDevice);
     }
@@ -124,14 +123,12 @@ fn describe_device(ordinal: i32) -> Result<DeviceInfo, CudaError> {
         ordinal: ordinal.unsigned_abs() as usize,
         name: result::device::get_name(device).context("cuDeviceGetName")?,
         compute_capability: ComputeCapability {
-            major: attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?
-                .unsigned_abs(),
-            minor: attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?
-                .unsigned_abs(),
+            major: attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?.unsigned_abs(),
+            minor: attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?.unsigned_abs(),
         },
         total_bytes,
-        num_multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?
-            .unsigned_abs() as usize,
+        num_multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.unsigned_abs()
+            as usize,
     })
 }
 

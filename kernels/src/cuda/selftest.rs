@@ -95,14 +95,7 @@ struct Run<'a, F> {
 
 impl<F: FnMut(&Check)> Run<'_, F> {
     /// Compares, reports and keeps.
-    fn compare(
-        &mut self,
-        name: &str,
-        shape: String,
-        out: &[f64],
-        reference: &[f64],
-        tolerance: f64,
-    ) {
+    fn compare(&mut self, name: &str, shape: String, out: &[f64], reference: &[f64], tolerance: f64) {
         let max_error = max_error(out, reference);
         let check = Check { name: name.to_owned(), shape, max_error, tolerance };
         (self.on_check)(&check);
@@ -115,8 +108,7 @@ impl<F: FnMut(&Check)> Run<'_, F> {
         len: usize,
         amplitude: f32,
     ) -> Result<(DeviceBuffer<bf16>, Vec<bf16>), CudaError> {
-        let host: Vec<bf16> =
-            (0..len).map(|_| bf16::from_f32(self.random.signed() * amplitude)).collect();
+        let host: Vec<bf16> = (0..len).map(|_| bf16::from_f32(self.random.signed() * amplitude)).collect();
         Ok((self.device.upload_new("a test's input", &host)?, host))
     }
 
@@ -240,15 +232,15 @@ mod tests {
 
     #[test]
     fn an_unwritten_element_is_an_infinite_error() {
-        assert_eq!(max_error(&[1.0, f64::NAN], &[1.0, 2.0]), f64::INFINITY);
-        assert_eq!(max_error(&[1.0], &[1.0, 2.0]), f64::INFINITY);
+        assert!(max_error(&[1.0, f64::NAN], &[1.0, 2.0]).is_infinite());
+        assert!(max_error(&[1.0], &[1.0, 2.0]).is_infinite());
     }
 
     #[test]
     fn a_wrong_element_shows_however_small_its_reference() {
-        assert_eq!(max_error(&[0.0, 2.0], &[0.0, 2.0]), 0.0);
+        assert!(max_error(&[0.0, 2.0], &[0.0, 2.0]) <= 0.0);
         assert!(max_error(&[1.0, 2.0], &[0.0, 2.0]) > 0.5);
-        assert_eq!(max_error(&[0.0; 3], &[0.0; 3]), 0.0);
+        assert!(max_error(&[0.0; 3], &[0.0; 3]) <= 0.0);
     }
 
     #[test]

@@ -43,9 +43,8 @@ impl Pinned {
             Direction::Down => 0,
         };
         // SAFETY: the context is bound; the memory is freed once, in `drop`.
-        let bytes = unsafe { result::malloc_host(capacity.max(1), flags) }
-            .context("cuMemHostAlloc")?
-            .cast::<u8>();
+        let bytes =
+            unsafe { result::malloc_host(capacity.max(1), flags) }.context("cuMemHostAlloc")?.cast::<u8>();
         // SAFETY: `bytes` was allocated with this capacity just now.
         unsafe { bytes.write_bytes(0, capacity) };
         Ok(Self { context: Arc::clone(device.context()), bytes, capacity })

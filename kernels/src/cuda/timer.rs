@@ -33,10 +33,7 @@ impl DeviceTimer {
     /// # Errors
     ///
     /// Those of `work`, and [`CudaError::Driver`].
-    pub fn time(
-        &self,
-        work: impl FnOnce() -> Result<(), CudaError>,
-    ) -> Result<f32, CudaError> {
+    pub fn time(&self, work: impl FnOnce() -> Result<(), CudaError>) -> Result<f32, CudaError> {
         self.start.record(self.device.stream()).context("cuEventRecord")?;
         work()?;
         self.end.record(self.device.stream()).context("cuEventRecord")?;

@@ -5,10 +5,10 @@ use half::bf16;
 use super::super::buffer::DeviceBuffer;
 use super::super::error::CudaError;
 use super::super::ops::attention::{self, DecodeInput, DecodeScratch};
+use super::super::ops::fill;
 use super::super::ops::linear::{self, Product, ProductOutput, SkinnyVariant};
 use super::super::ops::rows::{self, Gate, HeadShape, Rope, RopePairs};
 use super::super::ops::step::{self, ARGMAX_SCRATCH_PER_ROW, ArgmaxOutput};
-use super::super::ops::fill;
 use super::{BenchRun, Label, Measurement};
 
 const HIDDEN: usize = 4096;
@@ -51,12 +51,8 @@ fn copy<F: FnMut(&Measurement)>(run: &mut BenchRun<'_, F>) -> Result<(), CudaErr
     let from = random(run, len, 1)?;
     let mut to = run.device.alloc("a bench's output", len)?;
     let device = run.device;
-    let label = Label {
-        name: "copy (cuMemcpyDtoD)",
-        shape: "1 GiB".to_owned(),
-        bytes: 4 * len,
-        operations: 0,
-    };
+    let label =
+        Label { name: "copy (cuMemcpyDtoD)", shape: "1 GiB".to_owned(), bytes: 4 * len, operations: 0 };
     run.measure(label, 1, |_| device.copy(from.as_slice(), &mut to.as_mut_slice()))
 }
 
@@ -69,8 +65,7 @@ fn products<F: FnMut(&Measurement)>(run: &mut BenchRun<'_, F>) -> Result<(), Cud
         ("lm_head", VOCAB, HIDDEN),
     ] {
         let sets = num_sets(2 * n * k);
-        let weights =
-            (0..sets).map(|set| random(run, n * k, set as u64)).collect::<Result<Vec<_>, _>>()?;
+        let weights = (0..sets).map(|set| random(run, n * k, set as u64)).collect::<Result<Vec<_>, _>>()?;
         for m in ROWS {
             product(run, name, &weights, [m, n, k])?;
         }
@@ -97,14 +92,7 @@ fn product<F: FnMut(&Measurement)>(
         bytes: 2 * (n * k + m * k + m * n),
         operations: 2 * m * n * k,
     };
-    let of = |set: usize| Product {
-        x: x.as_slice(),
-        w: weights[set].as_slice(),
-        bias: None,
-        m,
-        n,
-        k,
-    };
+    let of = |set: usize| Product { x: x.as_slice(), w: weights[set].as_slice(), bias: None, m, n, k };
     let variant = SkinnyVariant::for_rows(m);
     if m <= 128 {
         let shape = format!("{name} {m} x {n} x {k}");
@@ -131,10 +119,7 @@ fn product<F: FnMut(&Measurement)>(
     Ok(())
 }
 
-fn row_kernels<F: FnMut(&Measurement)>(
-    run: &mut BenchRun<'_, F>,
-    tokens: usize,
-) -> Result<(), CudaError> {
+fn row_kernels<F: FnMut(&Measurement)>(run: &mut BenchRun<'_, F>, tokens: usize) -> Result<(), CudaError> {
     let device = run.device;
     let shape = format!("tokens {tokens}");
     let label = |name, bytes| Label { name, shape: shape.clone(), bytes, operations: 0 };
@@ -207,8 +192,7 @@ fn decode<F: FnMut(&Measurement)>(
         .collect::<Result<Vec<_>, CudaError>>()?;
     let qkv = random(run, seqs * SHAPE.qkv_columns(), 3)?;
     // Blocks far apart, as in a pool that has been used for a while.
-    let tables: Vec<u32> =
-        (0..blocks).map(|index| (index * 7919 % blocks) as u32).collect();
+    let tables: Vec<u32> = (0..blocks).map(|index| (index * 7919 % blocks) as u32).collect();
     let tables = device.upload_new("a bench's input", &tables)?;
     let kv_lens = device.upload_new("a bench's input", &vec![context as u32; seqs])?;
     let mut out = random(run, seqs * SHAPE.heads * SHAPE.head_dim, 4)?;
@@ -217,7 +201,9 @@ fn decode<F: FnMut(&Measurement)>(
             continue;
         }
         let split_keys = device.upload_new("a bench's input", &[split as u32])?;
-        let mut scratch = DecodeScratch::new(device, SHAPE, seqs, context.div_ceil(split))?;
+        let max_splits = context.div_ceil(split);
+        let sizes = [SHAPE.heads, SHAPE.head_dim];
+        let mut scratch = DecodeScratch::new(device, sizes, seqs, seqs * max_splits)?;
         let label = Label {
             name: "paged_decode_bf16_d128",
             shape: format!("seqs {seqs} context {context} split {split}"),
@@ -232,8 +218,11 @@ fn decode<F: FnMut(&Measurement)>(
                 v_cache: v_cache.as_slice(),
                 query_rows: None,
                 block_tables: tables.as_slice(),
+                table_stride,
                 kv_lens: kv_lens.as_slice(),
                 split_keys: split_keys.as_slice(),
+                max_splits,
+                shape: SHAPE,
                 window: None,
                 scale: 0.088,
                 softcap: None,
@@ -244,10 +233,7 @@ fn decode<F: FnMut(&Measurement)>(
     Ok(())
 }
 
-fn argmax<F: FnMut(&Measurement)>(
-    run: &mut BenchRun<'_, F>,
-    rows: usize,
-) -> Result<(), CudaError> {
+fn argmax<F: FnMut(&Measurement)>(run: &mut BenchRun<'_, F>, rows: usize) -> Result<(), CudaError> {
     let device = run.device;
     let mut logits = device.alloc::<f32>("a bench's input", rows * VOCAB)?;
     fill::random_f32(device, &mut logits.as_mut_slice(), 1, [-8.0, 8.0])?;

@@ -23,9 +23,10 @@ pub const SPLIT_UNIT_KEYS: usize = 64;
 pub struct DecodeScratch {
     partial: DeviceBuffer<f32>,
     counters: DeviceBuffer<u32>,
+    max_cells: usize,
     max_seqs: usize,
-    max_splits: usize,
-    shape: HeadShape,
+    heads: usize,
+    head_dim: usize,
 }
 
 fn groups(shape: HeadShape) -> usize {
@@ -33,31 +34,38 @@ fn groups(shape: HeadShape) -> usize {
 }
 
 impl DecodeScratch {
-    /// Room for `max_seqs` sequences of at most `max_splits` splits.
+    /// Room for `max_seqs` sequences in one launch, and for `max_cells` splits of all of them together,
+    /// with at most `heads` heads of `head_dim`.
     ///
     /// # Errors
     ///
     /// [`CudaError::ArenaFull`].
     pub fn new(
         device: &CudaDevice,
-        shape: HeadShape,
+        [heads, head_dim]: [usize; 2],
         max_seqs: usize,
-        max_splits: usize,
+        max_cells: usize,
     ) -> Result<Self, CudaError> {
-        let cells = max_seqs * shape.kv_heads * groups(shape);
-        let partial = max_seqs * shape.heads * max_splits * (shape.head_dim + PARTIAL_EXTRA);
+        let partial = max_cells * heads * (head_dim + PARTIAL_EXTRA);
         Ok(Self {
             partial: device.alloc("partial results of attention", partial)?,
-            counters: device.alloc_zeros("counters of attention", cells)?,
+            // A sequence has a counter for each KV head and group, of which there are at most `heads`.
+            counters: device.alloc_zeros("counters of attention", max_seqs * heads)?,
+            max_cells,
             max_seqs,
-            max_splits,
-            shape,
+            heads,
+            head_dim,
         })
     }
 
-    /// The most splits a sequence may have.
-    pub fn max_splits(&self) -> usize {
-        self.max_splits
+    /// The most sequences of one launch.
+    pub fn max_seqs(&self) -> usize {
+        self.max_seqs
+    }
+
+    /// The most splits of all sequences of one launch.
+    pub fn max_cells(&self) -> usize {
+        self.max_cells
     }
 }
 
@@ -74,10 +82,16 @@ pub struct DecodeInput<'a> {
     pub query_rows: Option<DeviceSlice<'a, u32>>,
     /// `[seqs, table_stride]`; entries past the last used block are not read.
     pub block_tables: DeviceSlice<'a, u32>,
+    /// Entries from one sequence's table to the next; 0 if all share one.
+    pub table_stride: usize,
     /// `[seqs]`: keys of each, its query's own among them; 0 fills up a batch.
     pub kv_lens: DeviceSlice<'a, u32>,
     /// `[1]`: keys of a split, a multiple of [`SPLIT_UNIT_KEYS`].
     pub split_keys: DeviceSlice<'a, u32>,
+    /// How many splits are launched: enough for the longest sequence.
+    pub max_splits: usize,
+    /// Heads and blocks.
+    pub shape: HeadShape,
     /// Only so many keys back are seen.
     pub window: Option<u32>,
     /// Scores are multiplied by it.
@@ -86,8 +100,8 @@ pub struct DecodeInput<'a> {
     pub softcap: Option<f32>,
 }
 
-/// One query a sequence over its whole cached history. How many splits are launched is the scratch's
-/// maximum; those beyond a sequence's length return at once, so a recorded step serves all lengths.
+/// One query a sequence over its whole cached history. Splits beyond a sequence's length return at
+/// once, so a recorded step serves all lengths up to `max_splits` splits.
 ///
 /// # Shapes
 ///
@@ -102,43 +116,12 @@ pub fn paged_decode(
     scratch: &mut DecodeScratch,
     out: &mut DeviceSliceMut<'_, bf16>,
 ) -> Result<(), CudaError> {
-    const OP: &str = "paged_decode";
-    let shape = scratch.shape;
+    let shape = input.shape;
     let HeadShape { heads, kv_heads, head_dim, block_size } = shape;
-    let unsupported =
-        |what, found: usize, supported| CudaError::Unsupported { op: OP, what, found: found.to_string(), supported };
-    let (kernel, shared_bytes) = match head_dim {
-        64 => (Kernel::PagedDecodeD64, 49_152),
-        128 => (Kernel::PagedDecodeD128, 98_304),
-        256 => (Kernel::PagedDecodeD256, 196_608),
-        _ => return Err(unsupported("head_dim", head_dim, "64, 128 or 256")),
-    };
-    if !block_size.is_multiple_of(16) || block_size == 0 {
-        return Err(unsupported("block_size", block_size, "a multiple of 16"));
-    }
+    let (kernel, shared_bytes) = decode_kernel(head_dim)?;
+    check_decode(input, scratch, out.len())?;
     let seqs = input.kv_lens.len();
-    if seqs > scratch.max_seqs {
-        return Err(CudaError::Shape {
-            op: OP,
-            what: "sequences",
-            found: seqs,
-            expected: scratch.max_seqs,
-        });
-    }
-    let tokens = input.qkv.len() / shape.qkv_columns().max(1);
-    expect_equal(OP, "elements of qkv", input.qkv.len(), tokens * shape.qkv_columns())?;
-    expect_equal(OP, "elements of out", out.len(), tokens * heads * head_dim)?;
-    match input.query_rows {
-        Some(rows) => expect_equal(OP, "query rows", rows.len(), seqs)?,
-        None if seqs > tokens => expect_equal(OP, "sequences without query rows", seqs, tokens)?,
-        None => {}
-    }
-    expect_equal(OP, "elements of split_keys", input.split_keys.len(), 1)?;
-    expect_equal(OP, "elements of v_cache", input.v_cache.len(), input.k_cache.len())?;
-    let table_stride = input.block_tables.len() / seqs.max(1);
-    expect_equal(OP, "elements of block_tables", input.block_tables.len(), seqs * table_stride)?;
-    let grid = Grid::new([kv_heads * groups(shape), seqs, scratch.max_splits], 128)
-        .with_shared(shared_bytes);
+    let grid = Grid::new([kv_heads * groups(shape), seqs, input.max_splits], 128).with_shared(shared_bytes);
     let arguments = Arguments::new()
         .input(input.qkv)
         .input(input.k_cache)
@@ -154,12 +137,63 @@ pub fn paged_decode(
         .size(heads)
         .size(kv_heads)
         .size(block_size)
-        .size(table_stride)
+        .size(input.table_stride)
         .size(input.window.unwrap_or(0) as usize)
         .float(input.scale)
         .float(input.softcap.unwrap_or(0.0));
-    // SAFETY: lengths are checked; the scratch was made for this shape and so many splits, is zeroed at
-    // start and left so by every launch; tables and lengths were checked by the host against the
+    // SAFETY: lengths are checked; the scratch has room for these heads and splits, its counters are
+    // zeroed at start and left so by every launch; tables and lengths were checked by the host against the
     // cache's blocks and the splits; outputs are mutable borrows.
     unsafe { device.launch(kernel, grid, arguments) }
+}
+
+const OP: &str = "paged_decode";
+
+fn unsupported(what: &'static str, found: usize, supported: &'static str) -> CudaError {
+    CudaError::Unsupported { op: OP, what, found: found.to_string(), supported }
+}
+
+/// The kernel for a head size, and its dynamic shared memory.
+fn decode_kernel(head_dim: usize) -> Result<(Kernel, usize), CudaError> {
+    match head_dim {
+        64 => Ok((Kernel::PagedDecodeD64, 49_152)),
+        128 => Ok((Kernel::PagedDecodeD128, 98_304)),
+        256 => Ok((Kernel::PagedDecodeD256, 196_608)),
+        _ => Err(unsupported("head_dim", head_dim, "64, 128 or 256")),
+    }
+}
+
+/// Refuses lengths that disagree, and more than the scratch was made for.
+fn check_decode(input: &DecodeInput<'_>, scratch: &DecodeScratch, out_len: usize) -> Result<(), CudaError> {
+    let shape = input.shape;
+    let HeadShape { heads, head_dim, block_size, .. } = shape;
+    if !block_size.is_multiple_of(16) || block_size == 0 {
+        return Err(unsupported("block_size", block_size, "a multiple of 16"));
+    }
+    if heads > scratch.heads || head_dim > scratch.head_dim {
+        return Err(unsupported("heads", heads, "what the scratch was made for"));
+    }
+    let seqs = input.kv_lens.len();
+    if seqs > scratch.max_seqs {
+        return Err(CudaError::Shape { op: OP, what: "sequences", found: seqs, expected: scratch.max_seqs });
+    }
+    let tokens = input.qkv.len() / shape.qkv_columns().max(1);
+    expect_equal(OP, "elements of qkv", input.qkv.len(), tokens * shape.qkv_columns())?;
+    expect_equal(OP, "elements of out", out_len, tokens * heads * head_dim)?;
+    match input.query_rows {
+        Some(rows) => expect_equal(OP, "query rows", rows.len(), seqs)?,
+        None if seqs > tokens => expect_equal(OP, "sequences without query rows", seqs, tokens)?,
+        None => {}
+    }
+    expect_equal(OP, "elements of split_keys", input.split_keys.len(), 1)?;
+    expect_equal(OP, "elements of v_cache", input.v_cache.len(), input.k_cache.len())?;
+    if input.table_stride > 0 {
+        let expected = seqs * input.table_stride;
+        expect_equal(OP, "elements of block_tables", input.block_tables.len(), expected)?;
+    }
+    let cells = seqs * input.max_splits;
+    if cells > scratch.max_cells {
+        return Err(unsupported("sequences times splits", cells, "what the scratch was made for"));
+    }
+    Ok(())
 }

@@ -26,8 +26,7 @@ pub fn random_bf16(
     seed: u64,
     amplitude: f32,
 ) -> Result<(), CudaError> {
-    let arguments =
-        Arguments::new().output(out).wide(out.len() as u64).wide(seed).float(amplitude);
+    let arguments = Arguments::new().output(out).wide(out.len() as u64).wide(seed).float(amplitude);
     // SAFETY: the kernel writes `out.len()` elements of `out`, a mutable borrow.
     unsafe { device.launch(Kernel::FillRandomBf16, Grid::new(GRID, THREADS), arguments) }?;
     device.begin_plain_work()
@@ -44,8 +43,7 @@ pub fn random_f32(
     seed: u64,
     [low, high]: [f32; 2],
 ) -> Result<(), CudaError> {
-    let arguments =
-        Arguments::new().output(out).wide(out.len() as u64).wide(seed).float(low).float(high);
+    let arguments = Arguments::new().output(out).wide(out.len() as u64).wide(seed).float(low).float(high);
     // SAFETY: as above.
     unsafe { device.launch(Kernel::FillRandomF32, Grid::new(GRID, THREADS), arguments) }?;
     device.begin_plain_work()
@@ -62,8 +60,7 @@ pub fn random_f16(
     seed: u64,
     [low, high]: [f32; 2],
 ) -> Result<(), CudaError> {
-    let arguments =
-        Arguments::new().output(out).wide(out.len() as u64).wide(seed).float(low).float(high);
+    let arguments = Arguments::new().output(out).wide(out.len() as u64).wide(seed).float(low).float(high);
     // SAFETY: as above.
     unsafe { device.launch(Kernel::FillRandomF16, Grid::new(GRID, THREADS), arguments) }?;
     device.begin_plain_work()

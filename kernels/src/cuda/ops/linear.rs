@@ -175,8 +175,7 @@ pub fn skinny(
     let grid = Grid::new([n.div_ceil(weight_rows), m.div_ceil(variant.rows()), 1], THREADS)
         .with_shared(shared_bytes);
     let arguments = Arguments::new().input(x).input(w).optional_input(bias);
-    let arguments =
-        out.append_to(arguments).size(m).size(n).size(k).size(out.number());
+    let arguments = out.append_to(arguments).size(m).size(n).size(k).size(out.number());
     // SAFETY: `check` has compared every length with `m`, `n` and `k`, which is all the kernel
     // addresses by; the parameters are those of ABI.md; `out` is a mutable borrow.
     unsafe { device.launch(variant.kernel(), grid, arguments) }

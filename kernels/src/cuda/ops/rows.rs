@@ -45,8 +45,7 @@ pub fn embed(
     expect_equal(OP, "elements of residual", residual.len(), tokens.len() * hidden)?;
     let whole = table.len().checked_rem(hidden) == Some(0) && !table.is_empty();
     expect_equal(OP, "whole rows in table", usize::from(whole), 1)?;
-    let arguments =
-        Arguments::new().input(tokens).input(table).output(residual).size(hidden).float(scale);
+    let arguments = Arguments::new().input(tokens).input(table).output(residual).size(hidden).float(scale);
     // SAFETY: lengths are checked; token ids were checked against the vocabulary by the host.
     unsafe { device.launch(Kernel::Embed, Grid::new([tokens.len(), 1, 1], 256), arguments) }
 }
@@ -89,8 +88,9 @@ pub fn add_rms_norm(
         .output(out)
         .size(hidden)
         .float(epsilon);
+    let threads = if hidden <= 8192 { 512 } else { 1024 };
     // SAFETY: every length is checked against `tokens * hidden`; outputs are mutable borrows.
-    unsafe { device.launch(Kernel::AddRmsNorm, Grid::new([tokens, 1, 1], 1024), arguments) }
+    unsafe { device.launch(Kernel::AddRmsNorm, Grid::new([tokens, 1, 1], threads), arguments) }
 }
 
 /// What a gate passes through.
@@ -247,7 +247,7 @@ pub fn rope_and_cache(
     let HeadShape { heads, kv_heads, head_dim, block_size } = shape;
     let supported = "a multiple of 8 from 8 to 256";
     expect_multiple(OP, "head_dim", head_dim, 8, supported)?;
-    if head_dim == 0 || head_dim > 256 || rope.rotary_dim > head_dim || rope.rotary_dim % 2 != 0 {
+    if head_dim == 0 || head_dim > 256 || rope.rotary_dim > head_dim || !rope.rotary_dim.is_multiple_of(2) {
         let found = format!("{head_dim} with {} rotating", rope.rotary_dim);
         return Err(CudaError::Unsupported { op: OP, what: "head_dim", found, supported });
     }

@@ -46,11 +46,7 @@ pub fn argmax(
     expect_equal(OP, "elements of scratch", out.scratch.len(), rows * ARGMAX_SCRATCH_PER_ROW)?;
     let vocab = logits.len() / rows.max(1);
     expect_equal(OP, "elements of logits", logits.len(), rows * vocab)?;
-    let partial = Arguments::new()
-        .input(logits)
-        .output(&out.scratch)
-        .size(vocab)
-        .size(ARGMAX_CHUNKS);
+    let partial = Arguments::new().input(logits).output(&out.scratch).size(vocab).size(ARGMAX_CHUNKS);
     let last = Arguments::new()
         .input(out.scratch.as_slice())
         .output(&out.tokens)
@@ -80,8 +76,7 @@ pub fn step_inputs(
 ) -> Result<(), CudaError> {
     let count = source.len();
     expect_equal("step_inputs", "tokens", tokens.len(), count)?;
-    let arguments =
-        Arguments::new().input(source).input(sampled).output(tokens).size(count);
+    let arguments = Arguments::new().input(source).input(sampled).output(tokens).size(count);
     let grid = Grid::new([count.div_ceil(256), 1, 1], 256);
     // SAFETY: lengths are checked; rows named in `source` were checked by the host.
     unsafe { device.launch(Kernel::StepInputs, grid, arguments) }

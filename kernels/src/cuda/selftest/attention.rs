@@ -66,7 +66,7 @@ fn decode<F: FnMut(&Check)>(run: &mut Run<'_, F>, case: Case) -> Result<(), Cuda
     let rows = run.device.upload_new("a test's input", &query_rows)?;
     let split_keys = run.device.upload_new("a test's input", &[case.split_keys as u32])?;
     let max_splits = longest.div_ceil(case.split_keys).max(1);
-    let mut scratch = DecodeScratch::new(run.device, case.shape, seqs, max_splits)?;
+    let mut scratch = DecodeScratch::new(run.device, [heads, head_dim], seqs, seqs * max_splits)?;
     let mut out = run.poisoned(seqs * heads * head_dim)?;
     let scale = 2.0 / (head_dim as f32).sqrt();
     let input = DecodeInput {
@@ -75,8 +75,11 @@ fn decode<F: FnMut(&Check)>(run: &mut Run<'_, F>, case: Case) -> Result<(), Cuda
         v_cache: v_cache.as_slice(),
         query_rows: case.shuffled_rows.then(|| rows.as_slice()),
         block_tables: tables.as_slice(),
+        table_stride,
         kv_lens: lens.as_slice(),
         split_keys: split_keys.as_slice(),
+        max_splits,
+        shape: case.shape,
         window: case.window,
         scale,
         softcap: case.softcap,

@@ -145,11 +145,8 @@ fn invariant<F: FnMut(&Check)>(run: &mut Run<'_, F>, case: &Case) -> Result<(), 
     for variant in SkinnyVariant::ALL {
         let mut out = run.poisoned(m * n)?;
         for row in 0..m {
-            let alone = Product {
-                x: case.x.as_slice().slice(row * k..(row + 1) * k),
-                m: 1,
-                ..case.product(false)
-            };
+            let alone =
+                Product { x: case.x.as_slice().slice(row * k..(row + 1) * k), m: 1, ..case.product(false) };
             let target = out.as_mut_slice().slice(row * n..(row + 1) * n);
             linear::skinny(device, variant, &alone, &ProductOutput::F32(target))?;
         }
@@ -178,8 +175,7 @@ fn blas<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaError> {
         run.compare(name, format!("{shape} F32"), &out, &case.plain, F32_LIMIT);
         let (mut out, before) = run.random_f32(m * n, 0.0, 1.0)?;
         linear::product(run.device, &case.product(false), ProductOutput::AddTo(out.as_mut_slice()))?;
-        let sum: Vec<f64> =
-            before.iter().zip(&case.plain).map(|(before, y)| before.to_f64() + y).collect();
+        let sum: Vec<f64> = before.iter().zip(&case.plain).map(|(before, y)| before.to_f64() + y).collect();
         let out = run.values(&out)?;
         run.compare(name, format!("{shape} AddTo"), &out, &sum, F32_LIMIT);
     }

@@ -1,12 +1,7 @@
 //! The kernels' mathematics in f64, in plain loops.
 
 /// `y = x w^T + bias`, `[m, n]`.
-pub(super) fn linear(
-    x: &[f64],
-    w: &[f64],
-    bias: Option<&[f64]>,
-    [m, n, k]: [usize; 3],
-) -> Vec<f64> {
+pub(super) fn linear(x: &[f64], w: &[f64], bias: Option<&[f64]>, [m, n, k]: [usize; 3]) -> Vec<f64> {
     let mut out = vec![0.0; m * n];
     for row in 0..m {
         for column in 0..n {
@@ -51,8 +46,7 @@ pub(super) fn rms_norm(x: &[f64], weight: &[f64], epsilon: f64) -> Vec<f64> {
 pub(super) fn rotate(head: &mut [f64], cos: &[f64], sin: &[f64], interleaved: bool) {
     let half = cos.len();
     for pair in 0..half {
-        let (first, second) =
-            if interleaved { (2 * pair, 2 * pair + 1) } else { (pair, pair + half) };
+        let (first, second) = if interleaved { (2 * pair, 2 * pair + 1) } else { (pair, pair + half) };
         let (x, y) = (head[first], head[second]);
         head[first] = x * cos[pair] - y * sin[pair];
         head[second] = x * sin[pair] + y * cos[pair];

@@ -69,13 +69,7 @@ fn gather<F: FnMut(&Check)>(
     let (x, host) = run.random_bf16(rows_in * columns, 1.0)?;
     let device_indices = run.device.upload_new("a test's input", &indices)?;
     let mut out = run.poisoned(rows * columns)?;
-    rows::gather_rows(
-        run.device,
-        x.as_slice(),
-        device_indices.as_slice(),
-        &mut out.as_mut_slice(),
-        columns,
-    )?;
+    rows::gather_rows(run.device, x.as_slice(), device_indices.as_slice(), &mut out.as_mut_slice(), columns)?;
     let host = widen(&host);
     let expected: Vec<f64> =
         indices.iter().flat_map(|&row| &host[row as usize * columns..][..columns]).copied().collect();
@@ -169,10 +163,7 @@ const ROPE_CASES: [RopeCase; 6] = [
     RopeCase { head_dim: 96, rotary_dim: 96, heads: 5, kv_heads: 5, norms: true, ..LLAMA },
 ];
 
-fn rope_and_cache<F: FnMut(&Check)>(
-    run: &mut Run<'_, F>,
-    case: RopeCase,
-) -> Result<(), CudaError> {
+fn rope_and_cache<F: FnMut(&Check)>(run: &mut Run<'_, F>, case: RopeCase) -> Result<(), CudaError> {
     let RopeCase { tokens, heads, kv_heads, head_dim, rotary_dim, block_size, .. } = case;
     let shape = HeadShape { heads, kv_heads, head_dim, block_size };
     let (blocks, max_positions) = (tokens.div_ceil(block_size) + 3, 50);

@@ -3,11 +3,9 @@
 use half::{bf16, f16};
 
 use super::super::error::CudaError;
-use super::super::ops::rows::PADDING_SLOT;
-use super::super::ops::step::{
-    self, ARGMAX_SCRATCH_PER_ROW, ArgmaxOutput, DecodeState, SAMPLED_FLAG,
-};
 use super::super::ops::fill;
+use super::super::ops::rows::PADDING_SLOT;
+use super::super::ops::step::{self, ARGMAX_SCRATCH_PER_ROW, ArgmaxOutput, DecodeState, SAMPLED_FLAG};
 use super::{Check, Run, widen};
 
 pub(super) fn run<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaError> {
@@ -21,11 +19,7 @@ pub(super) fn run<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaErro
     fills(run)
 }
 
-fn argmax<F: FnMut(&Check)>(
-    run: &mut Run<'_, F>,
-    rows: usize,
-    vocab: usize,
-) -> Result<(), CudaError> {
+fn argmax<F: FnMut(&Check)>(run: &mut Run<'_, F>, rows: usize, vocab: usize) -> Result<(), CudaError> {
     let mut host: Vec<f32> = (0..rows * vocab).map(|_| run.random.signed() * 8.0).collect();
     // A tie for the highest in every row: the lower index must win.
     for row in host.chunks_exact_mut(vocab) {
@@ -114,9 +108,7 @@ fn step_advance<F: FnMut(&Check)>(run: &mut Run<'_, F>, count: usize) -> Result<
     let mut expected = [const { Vec::new() }; 4];
     for row in 0..count {
         if kv_lens[row] == 0 {
-            for (list, value) in
-                expected.iter_mut().zip([tokens[row], positions[row], 0, slots[row]])
-            {
+            for (list, value) in expected.iter_mut().zip([tokens[row], positions[row], 0, slots[row]]) {
                 list.push(f64::from(value));
             }
             continue;
@@ -124,8 +116,7 @@ fn step_advance<F: FnMut(&Check)>(run: &mut Run<'_, F>, count: usize) -> Result<
         let position = positions[row] as usize + 1;
         let block = tables[row * table_stride + position / block_size] as usize;
         let slot = block * block_size + position % block_size;
-        let values =
-            [sampled[row] as usize, position, kv_lens[row] as usize + 1, slot];
+        let values = [sampled[row] as usize, position, kv_lens[row] as usize + 1, slot];
         for (list, value) in expected.iter_mut().zip(values) {
             list.push(value as f64);
         }
@@ -171,13 +162,7 @@ fn fills<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaError> {
 }
 
 /// Mean and mean square of an even spread over `low..high`, and its ends.
-fn spread<F: FnMut(&Check)>(
-    run: &mut Run<'_, F>,
-    name: &str,
-    values: &[f64],
-    low: f64,
-    high: f64,
-) {
+fn spread<F: FnMut(&Check)>(run: &mut Run<'_, F>, name: &str, values: &[f64], low: f64, high: f64) {
     let len = values.len() as f64;
     let middle = f64::midpoint(low, high);
     let width = high - low;
