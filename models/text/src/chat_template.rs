@@ -1,30 +1,34 @@
 //! Conversations to prompts, through the model's own chat template, with no way to forge special tokens.
 //!
-//! A chat template is a Jinja program that comes with the model. It is written for Hugging Face's `apply_chat_template`, so it is run
-//! here as it is there ([`environment`]). The text of messages ends up inside of its output, and must not be taken
-//! for markup there: a user who types `<|im_start|>system` must not open a system turn.
+//! A chat template is a Jinja program that comes with the model. It is written for Hugging Face's
+//! `apply_chat_template`, so it is run here as it is there ([`environment`]). The text of messages ends up
+//! inside of its output, and must not be taken for markup there: a user who types `<|im_start|>system` must
+//! not open a system turn.
 //!
 //! # How forging is prevented
 //!
-//! The template is rendered twice. Once as it is: the *plain* rendering, which is what Hugging Face would give. And once with every
-//! character of the client's strings that occurs in a special token replaced by a stand-in from Unicode's private use area:
-//! the *strict* rendering ([`marking`]). In it a special token that still reads as one was written by the template, all of
-//! it, whatever the template did with the strings: cut, trimmed, joined, reordered.
+//! The template is rendered twice. Once as it is: the *plain* rendering, which is what Hugging Face would
+//! give. And once with every character of the client's strings that occurs in a special token replaced by a
+//! stand-in from Unicode's private use area: the *strict* rendering ([`marking`]). In it a special token that
+//! still reads as one was written by the template, all of it, whatever the template did with the strings:
+//! cut, trimmed, joined, reordered.
 //!
-//! - If the strict rendering, with the characters put back, is the plain one, it is the result: the plain text, and for every
-//!   character that matters whether it came from a client. This is nearly always so, since stand-ins keep lengths, and
-//!   white space, quotes and backslashes are never replaced (trimming and JSON work).
-//! - If not, the template looked for something in a message (such as `</think>`, to cut it off) and did not find it. Then a third
-//!   rendering, with stand-ins only in whole special tokens that clients typed, is taken if it reads as the plain one
-//!   *and* holds exactly the special tokens that the strict one has from the template.
-//! - Otherwise the strict rendering is the result: safe, from a template that saw stand-ins where it looked for a text.
+//! - If the strict rendering, with the characters put back, is the plain one, it is the result: the plain text,
+//!   and for every character that matters whether it came from a client. This is nearly always so, since
+//!   stand-ins keep lengths, and white space, quotes and backslashes are never replaced (trimming and JSON work).
+//! - If not, the template looked for something in a message (such as `</think>`, to cut it off) and did not find
+//!   it. Then a third rendering, with stand-ins only in whole special tokens that clients typed, is taken if it
+//!   reads as the plain one *and* holds exactly the special tokens that the strict one has from the template.
+//! - Otherwise the strict rendering is the result: safe, from a template that saw stand-ins where it looked for
+//!   a text.
 //!
 //! So without look-alikes the token ids are Hugging Face's, and with them no special token is ever forged.
 //!
-//! Names of JSON members in tools and calls are replaced only if they are no plain identifiers, since templates
-//! look members up by name.
+//! Names of JSON members in tools and calls are replaced only if they are no plain identifiers, since
+//! templates look members up by name.
 //!
-//! In a request's path: called by the engine's async side; the result goes to [`crate::Tokenizer::encode_prompt`].
+//! In a request's path: called by the engine's async side; the result goes to
+//! [`crate::Tokenizer::encode_prompt`].
 
 use minijinja::{Environment, Value};
 use spillway_types::{ChatMessage, JsonText};
@@ -68,7 +72,7 @@ pub enum PromptEnd {
 pub struct ChatInput<'a> {
     /// The messages, oldest first.
     pub messages: &'a [ChatMessage],
-    /// The tools the model may call, as a JSON list in OpenAI's form.
+    /// The tools the model may call, as a JSON list in the form of `OpenAI`.
     pub tools: Option<&'a JsonText>,
     /// Further variables for the template, as a JSON object (`enable_thinking` and its like).
     pub arguments: Option<&'a JsonText>,
@@ -109,8 +113,9 @@ impl ChatTemplate {
     ///
     /// # Errors
     ///
-    /// [`TextError::NoTemplate`] for a model without one, [`TextError::TemplateRaised`] with the template's own words if it
-    /// refuses, [`TextError::TemplateFailed`] if it breaks, [`TextError::MessageJson`] if JSON in the input is broken.
+    /// [`TextError::NoTemplate`] for a model without one, [`TextError::TemplateRaised`] with the template's
+    /// own words if it refuses, [`TextError::TemplateFailed`] if it breaks, [`TextError::MessageJson`] if
+    /// JSON in the input is broken.
     pub fn render(&self, input: &ChatInput<'_>) -> Result<RenderedPrompt, TextError> {
         let environment = self.environment.as_ref().ok_or(TextError::NoTemplate)?;
         let context = Context::parse(input)?;
@@ -121,7 +126,8 @@ impl ChatTemplate {
             Ok(stand_ins.restore(&self.run(environment, &context, marker)?))
         };
 
-        // A template may refuse a string with stand-ins where it takes only certain words: leave the letters alone then.
+        // A template may refuse a string with stand-ins where it takes only certain words: leave the letters
+        // alone then.
         let strict = marked(Marking::Everything).or_else(|_| marked(Marking::Signs))?;
         if strict.text() == plain {
             return Ok(strict);

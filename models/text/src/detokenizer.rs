@@ -1,12 +1,13 @@
 //! Token ids to text, one token at a time.
 //!
-//! A character may be spread over several tokens, so its bytes are held until it is complete; what is pushed out is always
-//! whole characters. A byte that can never become part of a character turns into U+FFFD as soon as that is certain.
-//! Each token costs time in proportion to its own length.
+//! A character may be spread over several tokens, so its bytes are held until it is complete; what is pushed
+//! out is always whole characters. A byte that can never become part of a character turns into U+FFFD as soon
+//! as that is certain. Each token costs time in proportion to its own length.
 //!
 //! # Invariants
 //!
-//! - The pieces, joined, are the text of all tokens decoded at once ([`String::from_utf8_lossy`] of their bytes).
+//! - The pieces, joined, are the text of all tokens decoded at once ([`String::from_utf8_lossy`] of their
+//!   bytes).
 //! - At most three bytes are held.
 //!
 //! In a request's path: the engine's output side, after the sampler and before [`crate::StopMatcher`].
@@ -19,7 +20,8 @@ use crate::tokenizer::{SpecialText, Tokenizer};
 /// Where in a text the first token stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Position {
-    /// At the start of a text. Tokenizers of the SentencePiece family put a space there, which is dropped again.
+    /// At the start of a text. Tokenizers of the `SentencePiece` family put a space there, which is dropped
+    /// again.
     Start,
     /// After a prompt. A space belongs to the text.
     AfterPrompt,
@@ -79,11 +81,11 @@ impl Detokenizer {
     }
 
     fn push_bytes(&mut self, bytes: &[u8], text: &mut String) {
-        if self.held.is_empty() {
-            if let Ok(whole) = str::from_utf8(bytes) {
-                text.push_str(whole);
-                return;
-            }
+        if self.held.is_empty()
+            && let Ok(whole) = str::from_utf8(bytes)
+        {
+            text.push_str(whole);
+            return;
         }
         self.held.extend_from_slice(bytes);
         let mut num_done = 0;

@@ -7,7 +7,8 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Everything that can go wrong in this crate.
 ///
-/// The variants up to [`TextError::TemplateSyntax`] arise while a model is loaded, the others while a request is served.
+/// The variants up to [`TextError::TemplateSyntax`] arise while a model is loaded, the others while a request
+/// is served.
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
     /// `tokenizer.json` does not describe a tokenizer.
@@ -39,7 +40,8 @@ pub enum TextError {
         model: String,
     },
 
-    /// The GGUF file names a pre-tokenizer that is not known here. Guessing one would give wrong tokens without a sign.
+    /// The GGUF file names a pre-tokenizer that is not known here. Guessing one would give wrong tokens
+    /// without a sign.
     #[error(
         "pre-tokenizer `{pre}` is not known, must be one of {known}; serve the model from its safetensors folder instead"
     )]

@@ -12,7 +12,8 @@ use crate::error::TextError;
 pub struct GenerationConfig {
     /// Tokens that end a sequence.
     pub eos_tokens: Vec<TokenId>,
-    /// Whether to sample at all. If the file says no, the other values have no effect in Hugging Face's `generate` either.
+    /// Whether to sample at all. If the file says no, the other values have no effect in Hugging Face's
+    /// `generate` either.
     pub do_sample: Option<bool>,
     /// Divides the logits.
     pub temperature: Option<f32>,

@@ -1,8 +1,9 @@
 //! Text of requests to tokens, and tokens of answers to text.
 //!
-//! Four duties: a [`Tokenizer`] from a Hugging Face folder or a GGUF file; a [`ChatTemplate`] that turns a conversation into a prompt in
-//! which no client can forge special tokens; a [`Detokenizer`] and a [`StopMatcher`] that turn generated tokens into text
-//! as they come. CPU only; no files, no clock, no threads of its own.
+//! Four duties: a [`Tokenizer`] from a Hugging Face folder or a GGUF file; a [`ChatTemplate`] that turns a
+//! conversation into a prompt in which no client can forge special tokens; a [`Detokenizer`] and a
+//! [`StopMatcher`] that turn generated tokens into text as they come. CPU only; no files, no clock, no
+//! threads of its own.
 //!
 //! In a request's path: called by the engine's async side, before a request is queued and after each step.
 

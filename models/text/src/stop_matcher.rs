@@ -1,13 +1,14 @@
 //! Finds stop strings in text that comes in pieces.
 //!
-//! Text that may turn out to begin a stop string is held back until that is decided, so that no part of one is ever shown. All
-//! stop strings are followed at once, one byte at a time, through an automaton (Aho-Corasick), so a piece costs time in
-//! proportion to its length, whatever the number and the form of the stop strings.
+//! Text that may turn out to begin a stop string is held back until that is decided, so that no part of one
+//! is ever shown. All stop strings are followed at once, one byte at a time, through an automaton
+//! (Aho-Corasick), so a piece costs time in proportion to its length, whatever the number and the form of the
+//! stop strings.
 //!
 //! # Which match wins
 //!
-//! The one that is complete first; of several complete at the same place, the one that starts first. This is what a reader
-//! of the stream can know: waiting for a longer one would mean to generate tokens past a stop.
+//! The one that is complete first; of several complete at the same place, the one that starts first. This is
+//! what a reader of the stream can know: waiting for a longer one would mean to generate tokens past a stop.
 //!
 //! In a request's path: the engine's output side, after [`crate::Detokenizer`].
 //! Source: Aho and Corasick, "Efficient string matching: an aid to bibliographic search", 1975.

@@ -1,8 +1,8 @@
 //! Text to token ids and back.
 //!
-//! A [`Tokenizer`] is loaded from a Hugging Face `tokenizer.json` or from the vocabulary of a GGUF file, and is the same thing
-//! from then on. It wraps the `tokenizers` library's normaliser, pre-tokenizer and model; the search for
-//! special tokens and the decoding are ours ([`added`] and [`token_table`] say why).
+//! A [`Tokenizer`] is loaded from a Hugging Face `tokenizer.json` or from the vocabulary of a GGUF file, and
+//! is the same thing from then on. It wraps the `tokenizers` library's normaliser, pre-tokenizer and model;
+//! the search for special tokens and the decoding are ours ([`added`] and [`token_table`] say why).
 //!
 //! # Invariants
 //!
@@ -13,7 +13,7 @@
 //! In a request's path: called by the engine's async side, before a request is queued.
 
 use spillway_types::TokenId;
-use tokenizers::{Model, OffsetReferential, OffsetType, PreTokenizer, Tokenizer as Library};
+use tokenizers::{Model, OffsetReferential, OffsetType, PreTokenizer, Token, Tokenizer as Library};
 
 use crate::detokenizer::{Detokenizer, Position};
 use crate::error::{BoxError, TextError};
@@ -68,8 +68,8 @@ impl Tokenizer {
     /// # Errors
     ///
     /// [`TextError::TokenizerJson`] if it is no tokenizer, [`TextError::UnsupportedDecoder`] and
-    /// [`TextError::UnsupportedPostProcessor`] if it is one that cannot be served, [`TextError::MissingSpecialToken`]
-    /// if the two files disagree.
+    /// [`TextError::UnsupportedPostProcessor`] if it is one that cannot be served,
+    /// [`TextError::MissingSpecialToken`] if the two files disagree.
     pub fn from_hf_json(json: &[u8], config: &TokenizerConfig) -> Result<Self, TextError> {
         let mut library = Library::from_bytes(json).map_err(|source| TextError::TokenizerJson { source })?;
         library.with_padding(None);
@@ -83,8 +83,8 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`TextError::UnknownTokenizerModel`] and [`TextError::UnknownPreTokenizer`] name what is not known here; the other
-    /// variants say which list of the vocabulary is broken.
+    /// [`TextError::UnknownTokenizerModel`] and [`TextError::UnknownPreTokenizer`] name what is not known
+    /// here; the other variants say which list of the vocabulary is broken.
     pub fn from_gguf(vocabulary: &GgufVocabulary) -> Result<Self, TextError> {
         let library = gguf::build(vocabulary)?;
         let special = vocabulary.special_tokens()?;
@@ -118,10 +118,11 @@ impl Tokenizer {
         self.encode(text, Recognise::Outside(&[]), ends)
     }
 
-    /// Tokens of a rendered conversation: special tokens are recognised where nothing of them came from a message.
+    /// Tokens of a rendered conversation: special tokens are recognised where nothing of them came from a
+    /// message.
     ///
-    /// Text on both sides of a border between markup and content is tokenised together, as it is without borders.
-    /// Nothing is put before or after it: a chat template writes its own BOS.
+    /// Text on both sides of a border between markup and content is tokenised together, as it is without
+    /// borders. Nothing is put before or after it: a chat template writes its own BOS.
     ///
     /// # Errors
     ///
@@ -203,7 +204,7 @@ impl Tokenizer {
         if let Some(pre_tokenizer) = self.library.get_pre_tokenizer() {
             pre_tokenizer.pre_tokenize(&mut pieces)?;
         }
-        self.library.get_model().tokenize_in_pretokenized(&mut pieces, None)?;
+        pieces.tokenize(|piece| self.model_tokens(piece.get()))?;
         let splits = pieces.get_splits(OffsetReferential::Normalized, OffsetType::None);
         Ok(splits
             .into_iter()
@@ -211,6 +212,29 @@ impl Tokenizer {
             .flatten()
             .map(|token| TokenId(token.id))
             .collect())
+    }
+
+    /// The model's tokens of a piece of text, none of them special.
+    ///
+    /// A vocabulary may hold a special token that reads like a word (`end`), and a model that looks whole
+    /// words up first would find it. Such a piece is tokenised character by character.
+    fn model_tokens(&self, piece: &str) -> Result<Vec<Token>, BoxError> {
+        let model = self.library.get_model();
+        let tokens = model.tokenize(piece)?;
+        // The token for the unknown is special too, but does not read as the text it stands for.
+        let is_forged = |text: &str, token: &Token| {
+            self.added.is_special(token.id)
+                && text.get(token.offsets.0..token.offsets.1) == Some(&token.value)
+        };
+        if !tokens.iter().any(|token| is_forged(piece, token)) {
+            return Ok(tokens);
+        }
+        let mut spelled = Vec::new();
+        for character in piece.chars() {
+            let text = character.to_string();
+            spelled.extend(model.tokenize(&text)?.into_iter().filter(|token| !is_forged(&text, token)));
+        }
+        Ok(spelled)
     }
 }
 

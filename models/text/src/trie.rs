@@ -1,7 +1,7 @@
 //! Finds the texts of added tokens in a string.
 //!
-//! A byte trie: a look at one position costs at most the length of the longest text, however many texts there are, so a
-//! prompt made of nothing but `<` stays cheap.
+//! A byte trie: a look at one position costs at most the length of the longest text, however many texts there
+//! are, so a prompt made of nothing but `<` stays cheap.
 
 use std::collections::HashMap;
 

@@ -63,7 +63,9 @@ impl<'a> Context<'a> {
         for (message, calls) in &self.messages {
             visit(&message.content);
             message.name.iter().chain(&message.tool_call_id).for_each(|text| visit(text));
-            calls.iter().for_each(|calls| visit_json(calls, visit));
+            if let Some(calls) = calls {
+                visit_json(calls, visit);
+            }
         }
         self.tools.iter().chain(&self.arguments).for_each(|json| visit_json(json, visit));
     }

@@ -1,8 +1,8 @@
 //! Jinja as Hugging Face runs it.
 //!
-//! minijinja differs from Python's Jinja in what it prints and which methods values have. Chat templates rely on the Python side: blocks
-//! are trimmed, `tojson` writes `json.dumps`'s form and escapes no HTML, strings have Python's methods, `True` and
-//! `None` are printed so, and `raise_exception` and `strftime_now` exist.
+//! minijinja differs from Python's Jinja in what it prints and which methods values have. Chat templates rely
+//! on the Python side: blocks are trimmed, `tojson` writes `json.dumps`'s form and escapes no HTML, strings
+//! have Python's methods, `True` and `None` are printed so, and `raise_exception` and `strftime_now` exist.
 
 use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
@@ -30,6 +30,10 @@ pub(super) fn compile(source: &str) -> Result<Environment<'static>, TextError> {
     environment.add_filter("tojson", json::tojson);
     environment.add_filter("trim", |text: String| python_text::strip(&text, None).to_owned());
     environment.add_filter("string", |value: Value| python_text::str(&value));
+    environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+    environment.add_test("sequence", |value: &Value| {
+        matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map)
+    });
     environment.add_function("raise_exception", raise_exception);
     environment
         .add_template_owned(TEMPLATE, without_generation_blocks(source))

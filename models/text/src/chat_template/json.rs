@@ -11,6 +11,7 @@ use serde_json::ser::{Formatter, Serializer};
 use super::python_text;
 
 /// `value | tojson(indent=.., separators=.., ensure_ascii=.., sort_keys=..)`.
+#[expect(clippy::needless_pass_by_value, reason = "filters take their options by value")]
 pub(super) fn tojson(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<String, Error> {
     let indent = match indent {
         Some(indent) => Some(indent),
@@ -139,7 +140,8 @@ fn escape_non_ascii(text: &str) -> String {
             continue;
         }
         for unit in character.encode_utf16(&mut [0; 2]) {
-            escaped.push_str(&format!("\\u{unit:04x}"));
+            let escape = format!("\\u{unit:04x}");
+            escaped.push_str(&escape);
         }
     }
     escaped

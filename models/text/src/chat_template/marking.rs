@@ -1,11 +1,11 @@
 //! Stand-ins for the characters that special tokens are made of.
 //!
-//! A *stand-in* is a character of Unicode's supplementary private use areas that occurs nowhere in this conversation, one for each
-//! character that special tokens are made of. It survives everything a template does to a string, and one character
-//! stays one character.
+//! A *stand-in* is a character of Unicode's supplementary private use areas that occurs nowhere in this
+//! conversation, one for each character that special tokens are made of. It survives everything a template
+//! does to a string, and one character stays one character.
 //!
-//! White space, quotes and backslashes get no stand-in, so that trimming and JSON escapes work. A special token made of nothing else
-//! cannot be protected; no known model has one.
+//! White space, quotes and backslashes get no stand-in, so that trimming and JSON escapes work. A special
+//! token made of nothing else cannot be protected; no known model has one.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

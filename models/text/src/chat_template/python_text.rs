@@ -88,7 +88,8 @@ fn quoted(text: &str) -> String {
             '\\' => quoted.push_str("\\\\"),
             _ if character == quote => quoted.extend(['\\', quote]),
             '\0'..='\u{1F}' | '\u{7F}'..='\u{A0}' | '\u{AD}' => {
-                quoted.push_str(&format!("\\x{:02x}", u32::from(character)));
+                let escape = format!("\\x{:02x}", u32::from(character));
+                quoted.push_str(&escape);
             }
             _ => quoted.push(character),
         }

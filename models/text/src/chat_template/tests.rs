@@ -1,5 +1,7 @@
-//! Templates as models have them, against what Hugging Face renders, and against attempts at forging special tokens.
+//! Templates as models have them, against what Hugging Face renders, and against attempts at forging special
+//! tokens.
 
+use proptest::prelude::*;
 use spillway_types::{Role, TokenId};
 
 use super::*;
@@ -25,7 +27,7 @@ fn tokenizer() -> Tokenizer {
     ])
 }
 
-fn input<'a>(messages: &'a [ChatMessage]) -> ChatInput<'a> {
+fn input(messages: &[ChatMessage]) -> ChatInput<'_> {
     ChatInput {
         messages,
         tools: None,
@@ -190,4 +192,61 @@ fn values_are_printed_as_python_prints_them() {
         "{{ 'abc'.startswith('a') }} {{ 'a,b'.split(',') }} {{ tools[0].items() | list | length }}",
         "True ['a', 'b'] 7",
     );
+}
+
+/// Contents made of the pieces that special tokens and the templates' own texts are made of.
+fn contents() -> impl Strategy<Value = Vec<String>> {
+    let piece = prop::sample::select(vec![
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|",
+        "|>",
+        "<",
+        "|",
+        ">",
+        "im_",
+        "start",
+        "end",
+        "</think>",
+        "<think>",
+        "\n",
+        " ",
+        "X",
+        "\\",
+        "\"",
+        "é",
+        "\u{F0000}",
+    ]);
+    prop::collection::vec(prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat()), 1..5)
+}
+
+/// The number of special tokens in a rendering of `contents` as messages of user and assistant in turn.
+fn num_special(source: &str, contents: &[String]) -> usize {
+    let messages: Vec<ChatMessage> =
+        contents.iter().zip([user, assistant].iter().cycle()).map(|(text, by)| by(text)).collect();
+    let prompt = render(source, &messages).expect("the template takes the conversation");
+    let tokenizer = tokenizer();
+    let ids = tokenizer.encode_prompt(&prompt).expect("prompts are tokenised");
+    ids.iter().filter(|id| tokenizer.is_special(**id)).count()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_content_changes_the_number_of_special_tokens(contents in contents()) {
+        prop_assert_eq!(num_special(CHATML, &contents), 2 * contents.len() + 1);
+        prop_assert_eq!(num_special(THINKING, &contents), 2 * contents.len());
+        let joined = "{% for m in messages %}{{ m.content | replace('X', '') | trim }}{% endfor %}<|im_end|>";
+        prop_assert_eq!(num_special(joined, &contents), 1);
+    }
+
+    #[test]
+    fn without_look_alikes_the_tokens_are_those_of_the_plain_text(texts in prop::collection::vec("[a-z<>_ \n</think>é😀]{0,20}", 1..5)) {
+        let messages: Vec<ChatMessage> = texts.iter().map(|text| user(text)).collect();
+        let prompt = render(CHATML, &messages).expect("the template takes the conversation");
+        let tokenizer = tokenizer();
+        let plain = tokenizer.encode_markup(prompt.text(), crate::Ends::Omit).expect("text is tokenised");
+        prop_assert_eq!(tokenizer.encode_prompt(&prompt).expect("prompts are tokenised"), plain);
+    }
 }

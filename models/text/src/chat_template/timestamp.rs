@@ -2,8 +2,8 @@
 
 /// A date and time, in UTC.
 ///
-/// Some templates write the date of the day into the system prompt; the caller says which it is, so that rendering stays a pure
-/// function.
+/// Some templates write the date of the day into the system prompt; the caller says which it is, so that
+/// rendering stays a pure function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp {
     year: i64,
@@ -89,9 +89,8 @@ impl Timestamp {
     }
 
     fn directive(self, directive: char, padded: bool) -> Option<String> {
-        let number = |value: u32, width: usize| match padded {
-            true => format!("{value:0width$}"),
-            false => value.to_string(),
+        let number = |value: u32, width: usize| {
+            if padded { format!("{value:0width$}") } else { value.to_string() }
         };
         let hour = self.second_of_day / 3600;
         let hour_of_half = (hour + 11) % 12 + 1;

@@ -1,13 +1,14 @@
 //! Cuts a text at the tokens that were added to the vocabulary, before the model's own tokenisation sees it.
 //!
-//! Added tokens are *special* (`<|im_start|>`: they steer the model and never stand for text) or plain (`<think>`, runs of
-//! spaces: text that is one token). Plain ones are found everywhere. Special ones are found only where the caller
-//! says that the text is markup, which is the whole defence against special tokens typed by users: the tokenizer
-//! library's own search for them is never used.
+//! Added tokens are *special* (`<|im_start|>`: they steer the model and never stand for text) or plain
+//! (`<think>`, runs of spaces: text that is one token). Plain ones are found everywhere. Special ones are
+//! found only where the caller says that the text is markup, which is the whole defence against special
+//! tokens typed by users: the tokenizer library's own search for them is never used.
 //!
-//! The order of work is the library's, so that ids agree with Hugging Face: tokens marked `normalized = false` are cut out of
-//! the raw text, the rest is normalised, then the other added tokens are cut out of it. The longest of the
-//! texts at a position wins; one that may not be recognised there hides neither a shorter one nor one inside of it.
+//! The order of work is the library's, so that ids agree with Hugging Face: tokens marked `normalized =
+//! false` are cut out of the raw text, the rest is normalised, then the other added tokens are cut out of it.
+//! The longest of the texts at a position wins; one that may not be recognised there hides neither a shorter
+//! one nor one inside of it.
 
 use std::collections::HashMap;
 use std::ops::Range as Bytes;
@@ -38,6 +39,9 @@ impl Recognise<'_> {
         }
     }
 }
+
+/// A piece of the text, and its token if it is an added one.
+type Piece = (NormalizedString, Option<Vec<Token>>);
 
 /// The added tokens of one tokenizer.
 #[derive(Debug)]
@@ -109,7 +113,7 @@ impl AddedTokens {
         piece: &NormalizedString,
         trie: &Trie,
         recognise: Recognise<'_>,
-    ) -> Result<Vec<(NormalizedString, Option<Vec<Token>>)>, BoxError> {
+    ) -> Result<Vec<Piece>, BoxError> {
         let slice = |range: Bytes<usize>| {
             piece.slice(Range::Normalized(range)).ok_or("added token does not end at a character")
         };
@@ -128,7 +132,8 @@ impl AddedTokens {
             let len = range.len();
             let token = Token::new(id, text[range.clone()].to_owned(), (0, len));
             done = range.end;
-            // A token that swallows white space on its right may not stand still, so the search goes on behind it.
+            // A token that swallows white space on its right may not stand still, so the search goes on
+            // behind it.
             position = done;
             cut.push((slice(range)?, Some(vec![token])));
         }
@@ -162,14 +167,8 @@ impl AddedTokens {
                 !token.special || recognise.allows(&original_range(piece, position..*end))
             })
             .last()?;
-        let start = match token.lstrip {
-            true => text[..position].trim_end().len().max(done),
-            false => position,
-        };
-        let end = match token.rstrip {
-            true => text.len() - text[end..].trim_start().len(),
-            false => end,
-        };
+        let start = if token.lstrip { text[..position].trim_end().len().max(done) } else { position };
+        let end = if token.rstrip { text.len() - text[end..].trim_start().len() } else { end };
         Some((start..end, id))
     }
 }

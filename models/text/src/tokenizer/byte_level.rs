@@ -2,7 +2,8 @@
 //!
 //! Printable bytes of Latin-1 stand for themselves; the other 68 are the characters from U+0100 on, in order.
 //!
-//! Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (the GPT-2 vocabulary).
+//! Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (the GPT-2
+//! vocabulary).
 
 /// Appends the bytes that `text` spells. A character outside of the alphabet stands for its own UTF-8 bytes.
 pub(super) fn spell(text: &str, bytes: &mut Vec<u8>) {

@@ -1,14 +1,15 @@
 //! Builds a tokenizer from the vocabulary in a GGUF file.
 //!
-//! GGUF stores the vocabulary and the *name* of the pre-tokenizer, not its rules; [`pre_tokenizer`] knows the rules of the
-//! names. Two models of tokenisation exist: `gpt2` (byte-level BPE with written merges) and `llama` (BPE of the
-//! SentencePiece family, whose merges follow from the scores of the tokens).
+//! GGUF stores the vocabulary and the *name* of the pre-tokenizer, not its rules; [`pre_tokenizer`] knows the
+//! rules of the names. Two models of tokenisation exist: `gpt2` (byte-level BPE with written merges) and
+//! `llama` (BPE of the `SentencePiece` family, whose merges follow from the scores of the tokens).
 //!
 //! This module does not read the file: `models::weights` fills a [`GgufVocabulary`].
 
 use spillway_types::TokenId;
 use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::{AddedToken, DecoderWrapper, Tokenizer as Library};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Tokenizer as Library};
 
 use super::sequence_ends::SequenceEnds;
 use super::special::SpecialTokens;
@@ -61,7 +62,7 @@ pub struct GgufVocabulary {
     pub pre: Option<String>,
     /// `tokens`: the text of every token, by id.
     pub tokens: Vec<String>,
-    /// `token_type`: what every token is. All tokens are normal if the list is empty.
+    /// `token_type`: what every token is. If the list is empty, only the four below are special.
     pub token_types: Vec<TokenType>,
     /// `merges`: pairs of tokens with a space between, most important first. Only read for `gpt2`.
     pub merges: Vec<String>,
@@ -79,8 +80,8 @@ pub struct GgufVocabulary {
     pub add_bos: Option<bool>,
     /// `add_eos_token`: whether a text ends with EOS. Without the key, none does.
     pub add_eos: Option<bool>,
-    /// `add_space_prefix`: whether a text is tokenised as if a space stood before it. Only read for `llama`, where it does
-    /// without the key.
+    /// `add_space_prefix`: whether a text is tokenised as if a space stood before it. Only read for `llama`,
+    /// where it does without the key.
     pub add_space_prefix: Option<bool>,
 }
 
@@ -124,7 +125,10 @@ impl GgufVocabulary {
     }
 
     fn token_type(&self, token_idx: usize) -> TokenType {
-        self.token_types.get(token_idx).copied().unwrap_or(TokenType::Normal)
+        let declared = self.token_types.get(token_idx).copied();
+        let parts = [self.bos, self.eos, self.unk, self.pad];
+        let has_part = parts.iter().flatten().any(|token| token.0 as usize == token_idx);
+        declared.unwrap_or(if has_part { TokenType::Control } else { TokenType::Normal })
     }
 }
 
@@ -141,9 +145,9 @@ pub(super) fn build(vocabulary: &GgufVocabulary) -> Result<Library, TextError> {
     // One at a time would rebuild the library's own search for every token.
     let added = vocabulary.tokens.iter().enumerate().filter_map(|(token_idx, text)| {
         let special = match vocabulary.token_type(token_idx) {
-            TokenType::Control => true,
+            TokenType::Control | TokenType::Unknown => true,
             TokenType::UserDefined => false,
-            TokenType::Normal | TokenType::Unknown | TokenType::Unused | TokenType::Byte => return None,
+            TokenType::Normal | TokenType::Unused | TokenType::Byte => return None,
         };
         Some(AddedToken::from(text.clone(), special).normalized(false))
     });
@@ -166,7 +170,7 @@ fn byte_level(vocabulary: &GgufVocabulary) -> Result<Library, TextError> {
         .with_normalizer(rules.normalizer)
         .map_err(|source| TextError::Vocabulary { source })?
         .with_pre_tokenizer(Some(rules.pre_tokenizer))
-        .with_decoder(Some(DecoderWrapper::ByteLevel(Default::default())));
+        .with_decoder(Some(ByteLevel::default()));
     Ok(library)
 }
 

@@ -4,7 +4,7 @@ use spillway_types::TokenId;
 
 use super::*;
 
-/// A SentencePiece-style vocabulary: control tokens, 256 byte tokens, then `pieces` with falling scores.
+/// A `SentencePiece`-style vocabulary: control tokens, 256 byte tokens, then `pieces` with falling scores.
 pub(crate) fn sentence_piece(pieces: &[&str]) -> Tokenizer {
     let mut tokens: Vec<(String, TokenType)> =
         [("<unk>", TokenType::Unknown), ("<s>", TokenType::Control), ("</s>", TokenType::Control)]
@@ -72,6 +72,28 @@ fn special_tokens_are_recognised_in_markup_only() {
     assert_eq!(texts(&tokenizer, &content), ["a", "<", "|", "e", "n", "d", "|", ">", "<think>"]);
     assert_eq!(tokenizer.decode(&content, SpecialText::Skip).ok().as_deref(), Some(text));
     assert_eq!(tokenizer.decode(&markup, SpecialText::Skip).ok().as_deref(), Some("a<think>"));
+}
+
+#[test]
+fn a_special_token_that_reads_like_a_word_is_not_found_in_text() {
+    let mut vocabulary = byte_level_vocabulary(&[("end", TokenType::Control)]);
+    (vocabulary.pre, vocabulary.add_bos) = (Some("llama-bpe".to_owned()), Some(false));
+    let tokenizer = Tokenizer::from_gguf(&vocabulary).expect("the vocabulary is sound");
+    let content = tokenizer.encode_text("the end", Ends::Omit).expect("text is tokenised");
+    assert_eq!(texts(&tokenizer, &content).concat(), "theĠend");
+    let content = tokenizer.encode_text("end", Ends::Omit).expect("text is tokenised");
+    assert_eq!(texts(&tokenizer, &content), ["e", "n", "d"]);
+    let markup = tokenizer.encode_markup("end", Ends::Omit).expect("text is tokenised");
+    assert_eq!(texts(&tokenizer, &markup), ["end"]);
+}
+
+#[test]
+fn tokens_with_a_part_are_special_in_a_file_without_types() {
+    let mut vocabulary = byte_level_vocabulary(&[("</s>", TokenType::Control)]);
+    vocabulary.token_types.clear();
+    vocabulary.eos = Some(TokenId(256));
+    let tokenizer = Tokenizer::from_gguf(&vocabulary).expect("the vocabulary is sound");
+    assert_eq!(tokenizer.special_texts().collect::<Vec<_>>(), ["</s>"]);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The bytes that each token stands for.
 //!
-//! Decoding is looking up bytes and joining them, so that a text decoded token by token is the text decoded at once. The
-//! library's own decoders are not used for it: they work on the whole list and replace bytes that a later token
-//! would have made valid.
+//! Decoding is looking up bytes and joining them, so that a text decoded token by token is the text decoded
+//! at once. The library's own decoders are not used for it: they work on the whole list and replace bytes
+//! that a later token would have made valid.
 //!
-//! Where this differs from Hugging Face on purpose: a run of byte tokens (`<0xE2>`) that is not valid UTF-8 loses only
-//! its invalid bytes, not the valid characters among them.
+//! Where this differs from Hugging Face on purpose: a run of byte tokens (`<0xE2>`) that is not valid UTF-8
+//! loses only its invalid bytes, not the valid characters among them.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use super::added::AddedTokens;
 use super::byte_level;
 use crate::error::TextError;
 
-/// What stands for a space in vocabularies of the SentencePiece family.
+/// What stands for a space in vocabularies of the `SentencePiece` family.
 pub(super) const SPACE_MARK: char = '▁';
 
 /// How the text of a vocabulary entry is turned into bytes.
@@ -32,7 +32,8 @@ enum Spelling {
 #[derive(Debug)]
 pub(crate) struct TokenTable {
     bytes: Vec<u8>,
-    /// Where each token's bytes end; they start where the token before it ends. `None` where an id has no token.
+    /// Where each token's bytes end; they start where the token before it ends. `None` where an id has no
+    /// token.
     entries: Vec<Option<Entry>>,
     /// Whether a space at the very start of a text is an artefact of tokenisation.
     drops_first_space: bool,
@@ -140,7 +141,7 @@ fn rules(decoder: Option<&DecoderWrapper>) -> Result<(Spelling, bool), TextError
     }
 }
 
-/// The rules of a chain of decoders, if it is one of the SentencePiece family.
+/// The rules of a chain of decoders, if it is one of the `SentencePiece` family.
 fn sequence_rules(decoders: &[DecoderWrapper]) -> Option<(Spelling, bool)> {
     let mut byte_fallback = false;
     let mut drops_first_space = false;

@@ -1,9 +1,10 @@
-//! Reads `tests/golden/tiny.json`; its README says what the fields mean.
+//! Reads `tests/golden/tiny.json`, whose README says what the fields mean, and `sentence_piece.json` beside
+//! this file.
 
 use std::path::Path;
 
 use serde_json::Value;
-use spillway_text::PromptEnd;
+use spillway_text::{GgufVocabulary, PromptEnd, TokenType};
 use spillway_types::{ChatMessage, Role, TokenId};
 
 /// The cases of one model.
@@ -18,6 +19,7 @@ pub(crate) struct ModelCases {
 pub(crate) struct TextCase {
     pub(crate) text: String,
     pub(crate) ids: Vec<TokenId>,
+    pub(crate) decoded: String,
 }
 
 /// A conversation, its rendering and its tokens.
@@ -43,8 +45,28 @@ pub(crate) fn read_cases(path: &Path) -> Vec<ModelCases> {
         .collect()
 }
 
+/// Reads a `SentencePiece` vocabulary and its cases.
+pub(crate) fn read_sentence_piece(path: &Path) -> (GgufVocabulary, Vec<TextCase>) {
+    let json: Value = serde_json::from_slice(&super::read(path)).expect("goldens are JSON");
+    let number =
+        |value: &Value| value.as_i64().and_then(|number| i32::try_from(number).ok()).expect("an integer");
+    let vocabulary = GgufVocabulary {
+        model: "llama".to_owned(),
+        tokens: list(&json["pieces"], string),
+        token_types: list(&json["types"], |kind| TokenType::from_gguf(number(kind)).expect("a type")),
+        scores: list(&json["scores"], |score| score.as_f64().expect("a float") as f32),
+        unk: Some(TokenId(0)),
+        bos: Some(TokenId(1)),
+        eos: Some(TokenId(2)),
+        ..GgufVocabulary::default()
+    };
+    (vocabulary, list(&json["cases"], |case| text_case(case, "ids")))
+}
+
 fn text_case(case: &Value, ids: &str) -> TextCase {
-    TextCase { text: string(&case["text"]), ids: list(&case[ids], token) }
+    let text = string(&case["text"]);
+    let decoded = case.get("decoded").map_or_else(|| text.clone(), string);
+    TextCase { text, ids: list(&case[ids], token), decoded }
 }
 
 fn chat_case(case: &Value) -> ChatCase {
@@ -52,9 +74,10 @@ fn chat_case(case: &Value) -> ChatCase {
         messages: list(&case["messages"], |message| {
             ChatMessage::new(role(&message["role"]), string(&message["content"]))
         }),
-        end: match case["add_generation_prompt"].as_bool().expect("a flag") {
-            true => PromptEnd::AssistantTurn,
-            false => PromptEnd::LastMessage,
+        end: if case["add_generation_prompt"].as_bool().expect("a flag") {
+            PromptEnd::AssistantTurn
+        } else {
+            PromptEnd::LastMessage
         },
         rendered: string(&case["rendered"]),
         ids: list(&case["ids"], token),

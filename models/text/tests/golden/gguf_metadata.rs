@@ -1,4 +1,5 @@
-//! Reads the metadata of a GGUF file, so that vocabularies can be tested without the crate that loads weights.
+//! Reads the metadata of a GGUF file, so that vocabularies can be tested without the crate that loads
+//! weights.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
 //! The crate against what Hugging Face computed for the tiny models in `tests/golden/tiny`.
 //!
-//! The same tokenizers come as `tokenizer.json` and as GGUF vocabularies, so both ways in are held to the same ids. The demo model's
-//! goldens are checked by `spillway-tests`, which has its file.
+//! The same tokenizers come as `tokenizer.json` and as GGUF vocabularies, so both ways in are held to the
+//! same ids. The demo model's goldens are checked by `spillway-tests`, which has its file.
 
 mod cases;
 mod gguf_metadata;
@@ -14,7 +14,7 @@ use spillway_text::{
 };
 use spillway_types::{ChatMessage, Role, TokenId};
 
-use cases::{ModelCases, read_cases};
+use cases::{ModelCases, read_cases, read_sentence_piece};
 
 /// A tokenizer and a chat template, however they were stored.
 struct Text {
@@ -74,13 +74,27 @@ fn texts_become_the_tokens_of_hugging_face_and_come_back() {
             let ids = tokenizer.encode_text(&case.text, Ends::Omit).expect("text is tokenised");
             assert_eq!(ids, case.ids, "{} {:?}", model.path, case.text);
             let decoded = tokenizer.decode(&ids, SpecialText::Show).expect("tokens are in the vocabulary");
-            assert_eq!(decoded, case.text, "{}", model.path);
+            assert_eq!(decoded, case.decoded, "{}", model.path);
         }
         for case in &model.prompts {
             let ids = tokenizer.encode_text(&case.text, Ends::Add).expect("text is tokenised");
             assert_eq!(ids, case.ids, "{} {:?}", model.path, case.text);
         }
     });
+}
+
+#[test]
+fn a_sentence_piece_vocabulary_gives_the_tokens_of_hugging_face() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/sentence_piece.json");
+    let (vocabulary, cases) = read_sentence_piece(&file);
+    let tokenizer = Tokenizer::from_gguf(&vocabulary).expect("a valid vocabulary");
+    assert!(cases.len() >= 29, "{} cases, must be all of them", cases.len());
+    for case in cases {
+        let ids = tokenizer.encode_text(&case.text, Ends::Omit).expect("text is tokenised");
+        assert_eq!(ids, case.ids, "{:?}", case.text);
+        let decoded = tokenizer.decode(&ids, SpecialText::Show).expect("tokens are in the vocabulary");
+        assert_eq!(decoded, case.decoded);
+    }
 }
 
 #[test]

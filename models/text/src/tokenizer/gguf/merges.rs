@@ -6,8 +6,8 @@ use crate::error::TextError;
 
 /// Splits each rule into its two tokens.
 ///
-/// Tokens of byte-level vocabularies hold no space, so the only one is the border. That tokens and result are in the vocabulary
-/// is checked here because the library, given a result that is too long, panics.
+/// Tokens of byte-level vocabularies hold no space, so the only one is the border. That tokens and result are
+/// in the vocabulary is checked here because the library, given a result that is too long, panics.
 pub(super) fn parse(merges: &[String], vocab: &Vocab) -> Result<Vec<(String, String)>, TextError> {
     let is_rule = |left: &str, right: &str| {
         vocab.contains_key(left)

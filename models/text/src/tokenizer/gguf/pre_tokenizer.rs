@@ -1,9 +1,9 @@
 //! The pre-tokenizers that GGUF names: how a text is cut into words before byte-level BPE.
 //!
-//! Each model family has its own pattern, and a wrong one gives wrong tokens without a sign. So a name that is not here is an
-//! error, and a new one is a row in [`FAMILIES`].
+//! Each model family has its own pattern, and a wrong one gives wrong tokens without a sign. So a name that
+//! is not here is an error, and a new one is a row in [`FAMILIES`].
 //!
-//! Sources: the `tokenizer.json` files of SmolLM2, Llama 3, Qwen 2 and GPT-2.
+//! Sources: the `tokenizer.json` files of `SmolLM2`, Llama 3, Qwen 2 and GPT-2.
 
 use tokenizers::normalizers::{NFC, NormalizerWrapper};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;

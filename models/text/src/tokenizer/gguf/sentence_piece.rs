@@ -1,7 +1,9 @@
-//! BPE of the SentencePiece family, as in Llama 2: merges follow from the tokens' scores, unknown characters become bytes.
+//! BPE of the `SentencePiece` family, as in Llama 2: merges follow from the tokens' scores, unknown
+//! characters become bytes.
 //!
-//! Text is not cut into words: a space becomes `▁`, one is put before the text, and the rest is merging. The rules are written
-//! out of the scores in the order that Hugging Face uses in its conversion, so that ids agree with its tokenizers.
+//! Text is not cut into words: a space becomes `▁`, one is put before the text, and the rest is merging. The
+//! rules are written out of the scores in the order that Hugging Face uses in its conversion, so that ids
+//! agree with its tokenizers.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
