@@ -5,8 +5,9 @@
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use criterion::measurement::{Measurement, WallTime};
 use criterion::{BatchSize, Criterion};
 use spillway_scheduler::{RowResult, Scheduler, SchedulerConfig, SchedulerOutput, SubmitRequest};
 use spillway_types::{BlockSize, Priority, RequestId, TokenId};
@@ -29,7 +30,7 @@ fn decoding() -> Scheduler {
         max_model_len: count(100_000),
         max_in_flight_steps: NonZeroU32::MIN,
         prefix_caching: true,
-        ageing_interval: Duration::from_secs(60),
+        ageing_interval: Duration::from_mins(1),
         long_prefill_threshold: None,
     })
     .expect("a valid configuration");
@@ -98,9 +99,9 @@ fn over_many_steps(
 
 /// The time to plan one step, which is then completed.
 fn plan_one(scheduler: &mut Scheduler) -> Duration {
-    let started = Instant::now();
+    let started = WallTime.start();
     let output = black_box(scheduler.schedule(NOW)).expect("all decode");
-    let elapsed = started.elapsed();
+    let elapsed = WallTime.end(started);
     assert_eq!(output.rows.len(), NUM_RUNNING as usize, "nobody was preempted");
     complete(scheduler, output);
     elapsed
@@ -110,9 +111,9 @@ fn plan_one(scheduler: &mut Scheduler) -> Duration {
 fn complete_one(scheduler: &mut Scheduler) -> Duration {
     let output = scheduler.schedule(NOW).expect("all decode");
     let brought = results(&output);
-    let started = Instant::now();
+    let started = WallTime.start();
     black_box(scheduler.complete(output.step, &brought));
-    let elapsed = started.elapsed();
+    let elapsed = WallTime.end(started);
     scheduler.recycle(output);
     elapsed
 }

@@ -1,5 +1,7 @@
 //! Golden traces: written scenarios and the decisions that the scheduler takes in them.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them when it updates a trace")]
+
 #[path = "traces/batching.rs"]
 mod batching;
 #[path = "traces/in_flight.rs"]

@@ -82,7 +82,7 @@ impl World {
             }
             Call::Grow { table_idx, tokens } if !self.holders.is_empty() => {
                 let holder_idx = table_idx % self.holders.len();
-                self.grow(holder_idx, tokens);
+                self.grow(holder_idx, *tokens);
             }
             Call::Enter { table_idx, num_blocks } if !self.holders.is_empty() => {
                 let holder_idx = table_idx % self.holders.len();
@@ -123,7 +123,7 @@ impl World {
         self.holders.push(Holder { table, tokens, chain: BlockChain::new(None) });
     }
 
-    fn grow(&mut self, holder_idx: usize, tokens: &[u8; 2]) {
+    fn grow(&mut self, holder_idx: usize, tokens: [u8; 2]) {
         let holder = &mut self.holders[holder_idx];
         let Ok(()) = self.pool.grow(&mut holder.table) else {
             assert!(self.free.is_empty(), "growing fails only for want of blocks");
@@ -171,6 +171,8 @@ impl World {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Goal: blocks are neither lost nor lent twice, the cache never names a block that holds something else, and the
     /// order of reuse is as promised. Method: random calls against the model, compared after every one.
     #[test]

@@ -71,8 +71,15 @@ impl Luck {
 pub(crate) struct Device {
     block_size: u32,
     memory: HashMap<(u32, u32), Digest>,
-    /// Step, and by row what it sampled.
-    last_step: Option<(StepId, Vec<(SeqId, Option<TokenId>)>)>,
+    last_step: Option<RanStep>,
+}
+
+/// What a step left behind for the next one.
+#[derive(Debug)]
+struct RanStep {
+    step: StepId,
+    /// By row: whose it is, and the token that it sampled.
+    samples: Vec<(SeqId, Option<TokenId>)>,
 }
 
 impl Device {
@@ -98,7 +105,7 @@ impl Device {
             samples.push((row.seq_id, tokens.tokens.first().copied()));
             results.push(tokens);
         }
-        self.last_step = Some((output.step, samples));
+        self.last_step = Some(RanStep { step: output.step, samples });
         results
     }
 
@@ -128,10 +135,10 @@ impl Device {
     /// The token that the previous step sampled for this sequence.
     fn sampled(&self, step: StepId, row: &ScheduledRow, position: u32) -> TokenId {
         assert_eq!(position + 1, row.end(), "only the last token may be unknown");
-        let (last_step, samples) = self.last_step.as_ref().expect("a step came before");
-        assert_eq!(last_step.0 + 1, step.0, "an unknown token was sampled in the step before");
+        let last = self.last_step.as_ref().expect("a step came before");
+        assert_eq!(last.step.0 + 1, step.0, "an unknown token was sampled in the step before");
         let by_row = row.sampled_by_row.expect("an unknown token names its row");
-        let (seq_id, token) = samples[by_row as usize];
+        let (seq_id, token) = last.samples[by_row as usize];
         assert_eq!(seq_id, row.seq_id, "the named row is of the same sequence");
         token.unwrap_or(GARBAGE)
     }

@@ -101,7 +101,7 @@ impl World {
             max_model_len: count(setup.max_model_len),
             max_in_flight_steps: count(setup.depth),
             prefix_caching: setup.prefix_caching,
-            ageing_interval: Duration::from_secs(60),
+            ageing_interval: Duration::from_mins(1),
             long_prefill_threshold: setup.chunk.map(count),
         };
         Self {
