@@ -1,0 +1,159 @@
+//! From a model's files to a running engine.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use anyhow::Context;
+use spillway_engine::{
+    Clock, Engine, EngineConfig, EngineHandle, EngineParts, EngineThread, RunnerExecutor, SystemClock,
+    TextPipeline,
+};
+use spillway_kernels::Device;
+use spillway_models::{
+    KvCache, KvLayout, LoadOptions, LoadedModel, ModelRunner, ModelSource, WeightsKind, load,
+};
+use spillway_scheduler::SchedulerConfig;
+use spillway_text::{GenerationConfig, Timestamp};
+use spillway_types::Sampling;
+
+use super::memory;
+use crate::config::{ByteSize, DeviceConfig, SchedulerSettings, ServeConfig};
+use crate::http::{SamplingDefaults, WallClock};
+use crate::model_text::{self, MissingTokenizer};
+
+/// Of the free memory, the part that the KV cache takes unasked is one in so many: prompts, buffers and other programs
+/// need the rest.
+const FREE_MEMORY_DIVISOR: u64 = 4;
+/// What the KV cache takes where the free memory cannot be told.
+const FALLBACK_KV_CACHE: ByteSize = ByteSize::from_mib(1024);
+
+/// A running engine.
+pub(super) struct Started {
+    pub(super) handle: EngineHandle,
+    pub(super) thread: EngineThread,
+    pub(super) defaults: SamplingDefaults,
+    /// The engine's own clock, on which it is told its deadline.
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// Loads the model and starts its engine.
+pub(super) fn start(
+    config: &ServeConfig,
+    source: &ModelSource,
+    wall_clock: &WallClock,
+) -> anyhow::Result<Started> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let DeviceConfig::Cpu(cpu) = &config.device;
+    let device = Device::cpu(cpu)?;
+    let loaded = load(source, &load_options(config, &device))
+        .with_context(|| format!("model {}", source.path().display()))?;
+    let missing = match config.model.weights {
+        WeightsKind::File => MissingTokenizer::Refuse,
+        WeightsKind::Dummy { .. } => MissingTokenizer::StandIn { vocab_size: loaded.spec.vocab_size as u32 },
+    };
+    let text = model_text::build(loaded.text.clone(), missing)?;
+    let defaults = sampling_defaults(&text.generation)?;
+    let scheduler = scheduler_config(&config.scheduler, &loaded)?;
+    tracing::info!(
+        model = %config.model.served_name,
+        path = %source.path().display(),
+        parameters = loaded.summary.num_parameters,
+        weight_bytes = loaded.summary.size_bytes,
+        kv_blocks = scheduler.num_blocks,
+        kv_bytes = loaded.kv_layout.bytes_per_block(scheduler.block_size) * u64::from(scheduler.num_blocks.get()),
+        max_model_len = scheduler.max_model_len,
+        load_ms = clock.now().as_millis() as u64,
+        "model loaded"
+    );
+    let kv = KvCache::new(&device, &loaded.kv_layout, scheduler.block_size, scheduler.num_blocks.get())
+        .context("the KV cache could not be made: lower --kv-cache-memory")?;
+    let vocab_size = loaded.spec.vocab_size as u32;
+    let runner = ModelRunner::new(loaded.model, kv, loaded.runner_limits);
+    let wall_clock = Arc::clone(wall_clock);
+    let today = Arc::new(move || Timestamp::from_unix_seconds(wall_clock() as i64));
+    let (handle, thread) = Engine::start(EngineParts {
+        model: config.model.served_name.clone(),
+        vocab_size,
+        end_tokens: text.end_tokens,
+        text: TextPipeline::new(text.tokenizer, text.template, today),
+        executor: Box::new(RunnerExecutor::start(runner).context("the model's thread could not be started")?),
+        config: EngineConfig { scheduler, step_overdue_after: config.scheduler.step_timeout },
+        clock: Arc::clone(&clock),
+    })?;
+    Ok(Started { handle, thread, defaults, clock })
+}
+
+fn load_options(config: &ServeConfig, device: &Device) -> LoadOptions {
+    LoadOptions {
+        device: device.clone(),
+        dtype: config.model.dtype,
+        executor: config.model.executor,
+        weights: config.model.weights,
+        max_num_batched_tokens: config.scheduler.max_num_batched_tokens.get(),
+        max_num_seqs: config.scheduler.max_num_seqs.get(),
+        max_model_len: config.scheduler.max_model_len.map(NonZeroU32::get),
+    }
+}
+
+/// The model's own defaults, where it has any; OpenAI's elsewhere.
+fn sampling_defaults(generation: &GenerationConfig) -> anyhow::Result<SamplingDefaults> {
+    let openai = SamplingDefaults::default();
+    let defaults = SamplingDefaults {
+        temperature: generation.temperature.unwrap_or(openai.temperature),
+        top_p: generation.top_p.unwrap_or(openai.top_p),
+        top_k: generation.top_k.and_then(NonZeroU32::new),
+        min_p: openai.min_p,
+    };
+    Sampling::new(defaults.temperature, defaults.top_k, defaults.top_p, defaults.min_p)
+        .context("generation_config.json of the model")?;
+    Ok(defaults)
+}
+
+/// The settings, with what the model and the memory say.
+fn scheduler_config(settings: &SchedulerSettings, loaded: &LoadedModel) -> anyhow::Result<SchedulerConfig> {
+    let max_model_len =
+        NonZeroU32::new(loaded.runner_limits.max_model_len).context("the model has no positions")?;
+    let limits = loaded.executor_limits;
+    let max_num_seqs = match limits.max_num_seqs.and_then(NonZeroU32::new) {
+        Some(most) => settings.max_num_seqs.min(most),
+        None => settings.max_num_seqs,
+    };
+    let num_blocks = num_blocks(settings, &loaded.kv_layout, max_num_seqs, max_model_len)?;
+    Ok(SchedulerConfig {
+        block_size: settings.block_size,
+        num_blocks,
+        max_num_batched_tokens: settings.max_num_batched_tokens,
+        max_num_seqs,
+        max_waiting: settings.max_waiting,
+        max_model_len,
+        max_in_flight_steps: settings.max_in_flight_steps,
+        prefix_caching: settings.prefix_caching && limits.prefix_cache,
+        ageing_interval: settings.ageing_interval,
+        long_prefill_threshold: None,
+    })
+}
+
+/// Blocks of the KV cache: what was asked for, or what all sequences can use within a part of the free memory.
+fn num_blocks(
+    settings: &SchedulerSettings,
+    layout: &KvLayout,
+    max_num_seqs: NonZeroU32,
+    max_model_len: NonZeroU32,
+) -> anyhow::Result<NonZeroU32> {
+    let blocks_per_seq = settings.block_size.blocks_for(max_model_len.get());
+    let useful = blocks_per_seq.saturating_mul(max_num_seqs.get());
+    let bytes_per_block = layout.bytes_per_block(settings.block_size);
+    let num_blocks = match settings.kv_cache_memory {
+        // An executor that keeps its own cache takes none of ours.
+        _ if bytes_per_block == 0 => useful,
+        Some(asked) => layout.blocks_in(settings.block_size, asked.bytes()),
+        None => {
+            let budget = memory::available_bytes()
+                .map_or(FALLBACK_KV_CACHE.bytes(), |available| available / FREE_MEMORY_DIVISOR);
+            layout.blocks_in(settings.block_size, budget).min(useful)
+        }
+    };
+    NonZeroU32::new(num_blocks).with_context(|| {
+        format!("the KV cache has no room for one block of {bytes_per_block} bytes: raise --kv-cache-memory")
+    })
+}

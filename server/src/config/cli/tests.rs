@@ -1,0 +1,169 @@
+//! Command lines and files, and what comes of them.
+
+use std::error::Error;
+use std::time::Duration;
+
+use spillway_kernels::{CpuOptions, Isa, IsaChoice, WeightType};
+use spillway_models::{DtypePolicy, ExecutorKind, WeightsKind};
+
+use super::*;
+use crate::config::{DeviceConfig, LogFormat, ModelChoice};
+
+fn environment() -> Environment {
+    Environment { home: Some("/home/ann".into()), ..Environment::default() }
+}
+
+fn run(line: &str) -> Result<Command, ConfigError> {
+    let matches = Cli::command().try_get_matches_from(line.split_whitespace()).expect("clap takes it");
+    resolve(&matches, &environment())
+}
+
+fn serve(line: &str) -> ServeConfig {
+    match run(line) {
+        Ok(Command::Serve(config)) => *config,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(line: &str) -> String {
+    run(line).expect_err("it cannot be followed").to_string()
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), text).expect("it can be written");
+    file
+}
+
+#[test]
+fn clap_finds_no_fault_in_the_definition() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn defaults_are_those_of_the_documentation() {
+    let config = serve("spillway serve --model demo");
+    assert_eq!(config.model.choice, ModelChoice::Demo { cache: PathBuf::from("/home/ann/.cache/spillway") });
+    assert_eq!((config.http.host.as_str(), config.http.port), ("127.0.0.1", 8000));
+    assert_eq!(config.http.drain_timeout, Duration::from_secs(30));
+    assert_eq!(config.http.max_body.to_string(), "32MiB");
+    assert_eq!((config.scheduler.block_size.tokens(), config.scheduler.max_waiting.get()), (16, 1024));
+    assert_eq!((config.scheduler.prefix_caching, config.scheduler.kv_cache_memory), (true, None));
+    assert_eq!(config.model.weights, WeightsKind::File);
+    assert_eq!(config.log.format, LogFormat::Text);
+}
+
+#[test]
+fn every_flag_is_followed() {
+    let config = serve(
+        "spillway serve --model /models/tiny.gguf --served-model-name tiny --device cpu --dtype f32 \
+         --executor candle --cpu-isa avx2 --threads 3 --host 0.0.0.0 --port 0 --block-size 32 \
+         --kv-cache-memory 512MiB --max-num-batched-tokens 64 --max-num-seqs 8 --max-model-len 1000 \
+         --max-waiting 5 --max-in-flight-steps 1 --enable-prefix-caching=false --priority-ageing 300ms \
+         --step-timeout 5s --weights dummy --seed 9 --dummy-weight-type q8_0 --drain-timeout 2m \
+         --max-body 1KiB --log-format json --log-filter debug",
+    );
+    let scheduler = config.scheduler;
+    assert_eq!(config.model.choice, ModelChoice::Path(PathBuf::from("/models/tiny.gguf")));
+    assert_eq!(config.model.served_name.as_str(), "tiny");
+    assert_eq!((config.model.dtype, config.model.executor), (DtypePolicy::F32, ExecutorKind::Candle));
+    assert_eq!(config.model.weights, WeightsKind::Dummy { seed: 9, weight_type: WeightType::Q8_0 });
+    let cpu = CpuOptions { isa: IsaChoice::Exactly(Isa::Avx2), num_threads: std::num::NonZeroUsize::new(3) };
+    assert_eq!(config.device, DeviceConfig::Cpu(cpu));
+    assert_eq!((scheduler.block_size.tokens(), scheduler.max_num_batched_tokens.get()), (32, 64));
+    assert_eq!((scheduler.max_num_seqs.get(), scheduler.max_waiting.get()), (8, 5));
+    assert_eq!(scheduler.max_model_len.map(u32::from), Some(1000));
+    assert_eq!(scheduler.kv_cache_memory.map(super::super::ByteSize::bytes), Some(512 << 20));
+    assert_eq!((scheduler.max_in_flight_steps.get(), scheduler.prefix_caching), (1, false));
+    assert_eq!(scheduler.ageing_interval, Duration::from_millis(300));
+    assert_eq!(scheduler.step_timeout, Duration::from_secs(5));
+    assert_eq!((config.http.host.as_str(), config.http.port), ("0.0.0.0", 0));
+    assert_eq!(config.http.drain_timeout, Duration::from_secs(120));
+    assert_eq!((config.http.max_body.bytes(), config.log.format), (1024, LogFormat::Json));
+    assert_eq!(config.log.filter, "debug");
+}
+
+#[test]
+fn the_file_replaces_defaults_and_flags_replace_the_file() {
+    let file =
+        file("[model]\nmodel = \"demo\"\n[server]\nport = 9000\nhost = \"0.0.0.0\"\nmax_body = \"2MiB\"\n");
+    let line = format!("spillway serve --config {} --port 9001", file.path().display());
+    let config = serve(&line);
+    assert_eq!((config.http.host.as_str(), config.http.port), ("0.0.0.0", 9001));
+    assert_eq!(config.http.max_body.to_string(), "2MiB");
+    assert_eq!(config.scheduler.max_num_seqs.get(), 256);
+}
+
+#[test]
+fn a_flag_that_repeats_the_default_still_replaces_the_file() {
+    let file = file("[model]\nmodel = \"demo\"\n[server]\nport = 9000\n");
+    let config = serve(&format!("spillway serve --port 8000 --config {}", file.path().display()));
+    assert_eq!(config.http.port, 8000);
+}
+
+#[test]
+fn unknown_keys_and_wrong_values_are_named_with_their_line() {
+    for (text, expected) in [
+        ("[server]\nport = 1\nprot = 2\n", "unknown field `prot`"),
+        ("[sever]\n", "unknown field `sever`"),
+        ("[server]\ndrain_timeout = \"30\"\n", "duration is `30`"),
+        ("[scheduler]\nmax_num_seqs = 0\n", "nonzero"),
+        ("[server]\nport = \n", "line 2"),
+    ] {
+        let file = file(text);
+        let error = run(&format!("spillway serve --model demo --config {}", file.path().display()))
+            .expect_err("it cannot be followed");
+        let source = error.source().expect("toml says where").to_string();
+        assert!(source.contains(expected) && source.contains("line "), "{source}");
+    }
+}
+
+#[test]
+fn values_that_cannot_be_followed_are_named_with_their_range() {
+    for (flags, expected) in [
+        ("", "no model is named"),
+        ("--model demo --block-size 24", "--block-size is 24, must be a power of two from 1 to 256"),
+        ("--model demo --max-num-batched-tokens 4", "must be at least --max-num-seqs, which is 256"),
+        ("--model demo --max-in-flight-steps 3", "--max-in-flight-steps is 3, must be 1 or 2"),
+        ("--model demo --step-timeout 0s", "--step-timeout is 0s, must be longer than 0s"),
+        ("--model demo --max-body 0B", "--max-body is 0B, must be more than 0B"),
+        ("--model demo --device cuda:1", "--device is `cuda:1`, but this binary was built for the CPU only"),
+        ("--model demo --device tpu", "--device is tpu, must be auto, cpu or cuda[:N]"),
+        ("--config /no/such/file.toml", "config file /no/such/file.toml could not be read"),
+    ] {
+        let message = refused(&format!("spillway serve {flags}"));
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_model_is_named_after_its_file_or_folder() {
+    for (model, name) in [("demo", "demo"), ("/m/tiny.Q4_1.gguf", "tiny.Q4_1"), ("m/Llama-3/", "Llama-3")] {
+        assert_eq!(serve(&format!("spillway serve --model {model}")).model.served_name.as_str(), name);
+    }
+}
+
+#[test]
+fn pull_and_demo_need_a_cache_folder() {
+    assert!(matches!(run("spillway pull demo"), Ok(Command::PullDemo { .. })));
+    for line in [["spillway", "pull", "demo"].as_slice(), &["spillway", "serve", "--model", "demo"]] {
+        let matches = Cli::command().try_get_matches_from(line).expect("clap takes it");
+        let error = resolve(&matches, &Environment::default()).expect_err("there is no cache folder");
+        assert!(error.to_string().contains("set SPILLWAY_CACHE"), "{error}");
+    }
+}
+
+#[test]
+fn every_flag_has_a_key_and_a_comment() {
+    let command = Cli::command();
+    let serve = command.find_subcommand("serve").expect("it is there");
+    let table = toml::Table::try_from(RawConfig::default()).expect("it is TOML");
+    let optional = ["model", "served_model_name", "threads", "kv_cache_memory", "max_model_len"];
+    for arg in serve.get_arguments().filter(|arg| !["config", "help"].contains(&arg.get_id().as_str())) {
+        let id = arg.get_id().as_str();
+        let is_key = table.values().any(|section| section.get(id).is_some());
+        assert!(is_key || optional.contains(&id), "{id} has no key");
+        assert!(arg.get_help().is_some(), "{id} has no comment");
+        assert_eq!(arg.get_long(), Some(id.replace('_', "-").as_str()));
+    }
+}

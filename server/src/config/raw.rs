@@ -1,0 +1,268 @@
+//! Flags and keys as users write them: unchecked, and known to this folder only.
+//!
+//! One definition serves both: clap reads a flag of the field's name, serde a key. The help of `spillway serve` is
+//! made of these comments; defaults stand in the `Default` of each section.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::{ByteSize, TimeSpan};
+
+/// Everything that `spillway serve` can be told.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawConfig {
+    #[command(flatten)]
+    pub(super) model: RawModel,
+    #[command(flatten)]
+    pub(super) device: RawDevice,
+    #[command(flatten)]
+    pub(super) scheduler: RawScheduler,
+    #[command(flatten)]
+    pub(super) server: RawServer,
+    #[command(flatten)]
+    pub(super) log: RawLog,
+}
+
+/// `[model]`: what is served.
+#[derive(Debug, Clone, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "Model: keys of [model] in the config file")]
+pub(super) struct RawModel {
+    /// Model to serve: a .gguf file, a folder with config.json and safetensors, or `demo`, which `spillway pull demo`
+    /// fetches.
+    #[arg(long, value_name = "PATH|demo")]
+    pub(super) model: Option<String>,
+    /// Name by which clients ask for the model; the file's or folder's name if absent.
+    #[arg(long, value_name = "NAME")]
+    pub(super) served_model_name: Option<String>,
+    /// Type to compute with: auto takes each weight as it is in the file; f32 dequantises everything and is exact.
+    #[arg(long, value_enum, default_value_t = RawModel::default().dtype)]
+    pub(super) dtype: RawDtype,
+    /// Whose code computes: spillway batches; candle runs one sequence at a time, as an oracle.
+    #[arg(long, value_enum, default_value_t = RawModel::default().executor)]
+    pub(super) executor: RawExecutor,
+    /// Where weights come from: auto reads the model's files, dummy makes random ones of the same shape.
+    #[arg(long, value_enum, default_value_t = RawModel::default().weights)]
+    pub(super) weights: RawWeights,
+    /// Seed of dummy weights.
+    #[arg(long, default_value_t = RawModel::default().seed)]
+    pub(super) seed: u64,
+    /// Type of dummy weights.
+    #[arg(long, value_enum, default_value_t = RawModel::default().dummy_weight_type)]
+    pub(super) dummy_weight_type: RawWeightType,
+}
+
+impl Default for RawModel {
+    fn default() -> Self {
+        Self {
+            model: None,
+            served_model_name: None,
+            dtype: RawDtype::Auto,
+            executor: RawExecutor::Spillway,
+            weights: RawWeights::Auto,
+            seed: 0,
+            dummy_weight_type: RawWeightType::Bf16,
+        }
+    }
+}
+
+/// `[device]`: where it runs.
+#[derive(Debug, Clone, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "Device: keys of [device]")]
+pub(super) struct RawDevice {
+    /// Where to compute: auto, cpu, or cuda with the GPU's number if there are several, as in cuda:1.
+    #[arg(long, value_name = "auto|cpu|cuda[:N]", default_value_t = RawDevice::default().device)]
+    pub(super) device: String,
+    /// Vector instructions of the CPU; auto takes the best that the processor has.
+    #[arg(long, value_enum, default_value_t = RawDevice::default().cpu_isa)]
+    pub(super) cpu_isa: RawIsa,
+    /// Threads that compute; as many as the process may run at once if absent.
+    #[arg(long, value_name = "COUNT")]
+    pub(super) threads: Option<NonZeroUsize>,
+}
+
+impl Default for RawDevice {
+    fn default() -> Self {
+        Self { device: "auto".to_owned(), cpu_isa: RawIsa::Auto, threads: None }
+    }
+}
+
+/// `[scheduler]`: how much one engine may hold.
+#[derive(Debug, Clone, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "Scheduler: keys of [scheduler]")]
+pub(super) struct RawScheduler {
+    /// Tokens that one block of the KV cache holds: a power of two from 1 to 256.
+    #[arg(long, value_name = "TOKENS", default_value_t = RawScheduler::default().block_size)]
+    pub(super) block_size: u32,
+    /// Memory of the KV cache, as in 2GiB; if absent, what all sequences can use, but at most a quarter of the memory that
+    /// is free once the weights are loaded.
+    #[arg(long, value_name = "SIZE")]
+    pub(super) kv_cache_memory: Option<ByteSize>,
+    /// Most tokens of one step, prefill and decode together. Larger favours throughput, smaller favours the time between
+    /// tokens.
+    #[arg(long, value_name = "TOKENS", default_value_t = RawScheduler::default().max_num_batched_tokens)]
+    pub(super) max_num_batched_tokens: NonZeroU32,
+    /// Most sequences that run at once; at most --max-num-batched-tokens.
+    #[arg(long, value_name = "COUNT", default_value_t = RawScheduler::default().max_num_seqs)]
+    pub(super) max_num_seqs: NonZeroU32,
+    /// Most tokens of a prompt and its answer together; as many as the model was trained for if absent.
+    #[arg(long, value_name = "TOKENS")]
+    pub(super) max_model_len: Option<NonZeroU32>,
+    /// Most requests that wait; beyond it, clients get 429 with Retry-After.
+    #[arg(long, value_name = "COUNT", default_value_t = RawScheduler::default().max_waiting)]
+    pub(super) max_waiting: NonZeroU32,
+    /// Steps planned and not completed, 1 or 2: with 2, the next step is planned while one is computed.
+    #[arg(long, value_name = "COUNT", default_value_t = RawScheduler::default().max_in_flight_steps)]
+    pub(super) max_in_flight_steps: NonZeroU32,
+    /// Reuse the computed beginnings of earlier prompts.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value_t = RawScheduler::default().enable_prefix_caching
+    )]
+    pub(super) enable_prefix_caching: bool,
+    /// Time after which a waiting request rises by one class of priority.
+    #[arg(long, value_name = "DURATION", default_value_t = RawScheduler::default().priority_ageing)]
+    pub(super) priority_ageing: TimeSpan,
+    /// Time that a step may take before /health reports it.
+    #[arg(long, value_name = "DURATION", default_value_t = RawScheduler::default().step_timeout)]
+    pub(super) step_timeout: TimeSpan,
+}
+
+impl Default for RawScheduler {
+    fn default() -> Self {
+        Self {
+            block_size: 16,
+            kv_cache_memory: None,
+            max_num_batched_tokens: NonZeroU32::new(512).expect("not zero"),
+            max_num_seqs: NonZeroU32::new(256).expect("not zero"),
+            max_model_len: None,
+            max_waiting: NonZeroU32::new(1024).expect("not zero"),
+            max_in_flight_steps: NonZeroU32::new(2).expect("not zero"),
+            enable_prefix_caching: true,
+            priority_ageing: TimeSpan::from_secs(10),
+            step_timeout: TimeSpan::from_secs(60),
+        }
+    }
+}
+
+/// `[server]`: how clients reach it.
+#[derive(Debug, Clone, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "Server: keys of [server]")]
+pub(super) struct RawServer {
+    /// Address or name to listen on; 0.0.0.0 for every interface.
+    #[arg(long, default_value_t = RawServer::default().host)]
+    pub(super) host: String,
+    /// Port to listen on; 0 for any free one, which the log then names.
+    #[arg(long, default_value_t = RawServer::default().port)]
+    pub(super) port: u16,
+    /// Time that requests get to finish after SIGTERM; the rest is aborted.
+    #[arg(long, value_name = "DURATION", default_value_t = RawServer::default().drain_timeout)]
+    pub(super) drain_timeout: TimeSpan,
+    /// Largest body of a request.
+    #[arg(long, value_name = "SIZE", default_value_t = RawServer::default().max_body)]
+    pub(super) max_body: ByteSize,
+}
+
+impl Default for RawServer {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 8000,
+            drain_timeout: TimeSpan::from_secs(30),
+            max_body: ByteSize::from_mib(32),
+        }
+    }
+}
+
+/// `[log]`: what is written on standard error.
+#[derive(Debug, Clone, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "Log: keys of [log]")]
+pub(super) struct RawLog {
+    /// Form of the log's lines.
+    #[arg(long, value_enum, default_value_t = RawLog::default().log_format)]
+    pub(super) log_format: RawLogFormat,
+    /// What is logged: a level, or levels by module, as in info,spillway_engine=debug.
+    #[arg(long, value_name = "DIRECTIVES", default_value_t = RawLog::default().log_filter)]
+    pub(super) log_filter: String,
+}
+
+impl Default for RawLog {
+    fn default() -> Self {
+        Self { log_format: RawLogFormat::Text, log_filter: "info".to_owned() }
+    }
+}
+
+/// Values of `--dtype`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawDtype {
+    Auto,
+    F32,
+    Bf16,
+    F16,
+}
+
+/// Values of `--executor`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawExecutor {
+    Spillway,
+    Candle,
+}
+
+/// Values of `--weights`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawWeights {
+    Auto,
+    Dummy,
+}
+
+/// Values of `--dummy-weight-type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub(super) enum RawWeightType {
+    F32,
+    Bf16,
+    F16,
+    #[serde(rename = "q4_0")]
+    #[value(name = "q4_0")]
+    Q40,
+    #[serde(rename = "q4_1")]
+    #[value(name = "q4_1")]
+    Q41,
+    #[serde(rename = "q8_0")]
+    #[value(name = "q8_0")]
+    Q80,
+}
+
+/// Values of `--cpu-isa`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawIsa {
+    Auto,
+    Avx512,
+    Avx2,
+    Portable,
+}
+
+/// Values of `--log-format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawLogFormat {
+    Text,
+    Json,
+}

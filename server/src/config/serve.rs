@@ -1,0 +1,275 @@
+//! The checked config of `spillway serve`, in the types of the rooms that use it.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use spillway_kernels::{CpuOptions, Isa, IsaChoice, WeightType};
+use spillway_models::{DtypePolicy, ExecutorKind, WeightsKind};
+use spillway_types::{BlockSize, ModelId};
+
+use super::raw::{
+    RawConfig, RawDevice, RawDtype, RawExecutor, RawIsa, RawLog, RawLogFormat, RawModel, RawScheduler,
+    RawServer, RawWeightType, RawWeights,
+};
+use super::{ByteSize, ConfigError};
+
+/// Everything that `spillway serve` needs.
+#[derive(Debug, Clone)]
+pub struct ServeConfig {
+    /// What is served.
+    pub model: ModelConfig,
+    /// Where it runs.
+    pub device: DeviceConfig,
+    /// How much one engine may hold.
+    pub scheduler: SchedulerSettings,
+    /// How clients reach it.
+    pub http: HttpConfig,
+    /// What is written on standard error.
+    pub log: LogConfig,
+}
+
+/// What is served.
+#[derive(Debug, Clone)]
+pub struct ModelConfig {
+    /// Which model.
+    pub choice: ModelChoice,
+    /// The name by which clients ask for it.
+    pub served_name: ModelId,
+    /// What it computes with.
+    pub dtype: DtypePolicy,
+    /// Whose code computes.
+    pub executor: ExecutorKind,
+    /// Where its numbers come from.
+    pub weights: WeightsKind,
+}
+
+/// Which model is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelChoice {
+    /// The one that `spillway pull demo` fetches, in this cache folder.
+    Demo {
+        /// Folder of downloaded models.
+        cache: PathBuf,
+    },
+    /// A file or folder.
+    Path(PathBuf),
+}
+
+/// Where a model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceConfig {
+    /// On the processor.
+    Cpu(CpuOptions),
+}
+
+/// How much one engine may hold. What depends on the model is still open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchedulerSettings {
+    /// Tokens that one KV block holds.
+    pub block_size: BlockSize,
+    /// Memory of the KV cache; to be found out if absent.
+    pub kv_cache_memory: Option<ByteSize>,
+    /// Most tokens of one step.
+    pub max_num_batched_tokens: NonZeroU32,
+    /// Most sequences running at once; at most `max_num_batched_tokens`.
+    pub max_num_seqs: NonZeroU32,
+    /// Most tokens of one sequence; the model's own limit if absent.
+    pub max_model_len: Option<NonZeroU32>,
+    /// Most requests that wait.
+    pub max_waiting: NonZeroU32,
+    /// Steps planned and not completed: 1 or 2.
+    pub max_in_flight_steps: NonZeroU32,
+    /// Whether computed beginnings of prompts are used again.
+    pub prefix_caching: bool,
+    /// Time after which a waiting request rises by one class; not zero.
+    pub ageing_interval: Duration,
+    /// A step that takes longer makes the engine unhealthy; not zero.
+    pub step_timeout: Duration,
+}
+
+/// How clients reach the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Address or name to listen on.
+    pub host: String,
+    /// Port to listen on; 0 for any.
+    pub port: u16,
+    /// Time that requests get to finish after a signal.
+    pub drain_timeout: Duration,
+    /// Largest body of a request; not zero.
+    pub max_body: ByteSize,
+}
+
+/// What is written on standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Form of the lines.
+    pub format: LogFormat,
+    /// Levels by module.
+    pub filter: String,
+}
+
+/// Form of the log's lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl RawConfig {
+    /// Checks every value. `cache` is the folder of downloaded models, if there is one.
+    pub(super) fn validate(self, cache: Option<PathBuf>) -> Result<ServeConfig, ConfigError> {
+        Ok(ServeConfig {
+            model: self.model.validate(cache)?,
+            device: self.device.validate()?,
+            scheduler: self.scheduler.validate()?,
+            http: self.server.validate()?,
+            log: self.log.validate(),
+        })
+    }
+}
+
+/// The value of `--model` that is no path.
+const DEMO: &str = "demo";
+
+impl RawModel {
+    fn validate(self, cache: Option<PathBuf>) -> Result<ModelConfig, ConfigError> {
+        let model = self.model.filter(|model| !model.is_empty()).ok_or(ConfigError::NoModel)?;
+        let served_name = match self.served_model_name {
+            None => name_of(&model),
+            Some(name) if name.trim().is_empty() => {
+                return Err(out_of_range("served-model-name", name, "a name"));
+            }
+            Some(name) => name,
+        };
+        let choice = match model.as_str() {
+            DEMO => ModelChoice::Demo { cache: cache.ok_or(ConfigError::NoCacheFolder)? },
+            path => ModelChoice::Path(PathBuf::from(path)),
+        };
+        Ok(ModelConfig {
+            choice,
+            served_name: ModelId::new(served_name),
+            dtype: match self.dtype {
+                RawDtype::Auto => DtypePolicy::Auto,
+                RawDtype::F32 => DtypePolicy::F32,
+                RawDtype::Bf16 => DtypePolicy::Bf16,
+                RawDtype::F16 => DtypePolicy::F16,
+            },
+            executor: match self.executor {
+                RawExecutor::Spillway => ExecutorKind::Native,
+                RawExecutor::Candle => ExecutorKind::Candle,
+            },
+            weights: match self.weights {
+                RawWeights::Auto => WeightsKind::File,
+                RawWeights::Dummy => {
+                    WeightsKind::Dummy { seed: self.seed, weight_type: weight_type(self.dummy_weight_type) }
+                }
+            },
+        })
+    }
+}
+
+/// A model's name when none is given: that of its file, without `.gguf`, or of its folder.
+fn name_of(model: &str) -> String {
+    let path = Path::new(model);
+    let is_gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+    let name = if is_gguf { path.file_stem() } else { path.file_name() };
+    name.map_or_else(|| model.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn weight_type(raw: RawWeightType) -> WeightType {
+    match raw {
+        RawWeightType::F32 => WeightType::F32,
+        RawWeightType::Bf16 => WeightType::BF16,
+        RawWeightType::F16 => WeightType::F16,
+        RawWeightType::Q40 => WeightType::Q4_0,
+        RawWeightType::Q41 => WeightType::Q4_1,
+        RawWeightType::Q80 => WeightType::Q8_0,
+    }
+}
+
+impl RawDevice {
+    fn validate(self) -> Result<DeviceConfig, ConfigError> {
+        let is_cuda = self.device == "cuda"
+            || self.device.strip_prefix("cuda:").is_some_and(|ordinal| ordinal.parse::<u32>().is_ok());
+        match self.device.as_str() {
+            "auto" | "cpu" => {}
+            _ if is_cuda => return Err(ConfigError::DeviceNotBuilt { device: self.device }),
+            _ => return Err(out_of_range("device", self.device, "auto, cpu or cuda[:N]")),
+        }
+        let isa = match self.cpu_isa {
+            RawIsa::Auto => IsaChoice::Auto,
+            RawIsa::Avx512 => IsaChoice::Exactly(Isa::Avx512),
+            RawIsa::Avx2 => IsaChoice::Exactly(Isa::Avx2),
+            RawIsa::Portable => IsaChoice::Exactly(Isa::Portable),
+        };
+        Ok(DeviceConfig::Cpu(CpuOptions { isa, num_threads: self.threads }))
+    }
+}
+
+/// Most steps that may be planned ahead: a step names the tokens of the one before it, and of no earlier one.
+const MAX_IN_FLIGHT_STEPS: u32 = 2;
+
+impl RawScheduler {
+    fn validate(self) -> Result<SchedulerSettings, ConfigError> {
+        let block_size = BlockSize::try_from(self.block_size)
+            .map_err(|_| out_of_range("block-size", self.block_size, "a power of two from 1 to 256"))?;
+        if self.max_num_batched_tokens < self.max_num_seqs {
+            return Err(ConfigError::StepTooSmall {
+                max_num_batched_tokens: self.max_num_batched_tokens.get(),
+                max_num_seqs: self.max_num_seqs.get(),
+            });
+        }
+        if self.max_in_flight_steps.get() > MAX_IN_FLIGHT_STEPS {
+            return Err(out_of_range("max-in-flight-steps", self.max_in_flight_steps, "1 or 2"));
+        }
+        for (flag, span) in [("priority-ageing", self.priority_ageing), ("step-timeout", self.step_timeout)] {
+            if span.duration().is_zero() {
+                return Err(out_of_range(flag, span, "longer than 0s"));
+            }
+        }
+        Ok(SchedulerSettings {
+            block_size,
+            kv_cache_memory: self.kv_cache_memory,
+            max_num_batched_tokens: self.max_num_batched_tokens,
+            max_num_seqs: self.max_num_seqs,
+            max_model_len: self.max_model_len,
+            max_waiting: self.max_waiting,
+            max_in_flight_steps: self.max_in_flight_steps,
+            prefix_caching: self.enable_prefix_caching,
+            ageing_interval: self.priority_ageing.duration(),
+            step_timeout: self.step_timeout.duration(),
+        })
+    }
+}
+
+impl RawServer {
+    fn validate(self) -> Result<HttpConfig, ConfigError> {
+        if self.max_body.bytes() == 0 {
+            return Err(out_of_range("max-body", self.max_body, "more than 0B"));
+        }
+        Ok(HttpConfig {
+            host: self.host,
+            port: self.port,
+            drain_timeout: self.drain_timeout.duration(),
+            max_body: self.max_body,
+        })
+    }
+}
+
+impl RawLog {
+    fn validate(self) -> LogConfig {
+        let format = match self.log_format {
+            RawLogFormat::Text => LogFormat::Text,
+            RawLogFormat::Json => LogFormat::Json,
+        };
+        LogConfig { format, filter: self.log_filter }
+    }
+}
+
+fn out_of_range(flag: &'static str, value: impl ToString, expected: &'static str) -> ConfigError {
+    ConfigError::OutOfRange { flag, value: value.to_string(), expected }
+}

@@ -1,0 +1,28 @@
+//! `POST /detokenize`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use spillway_api::tokenize::{DetokenizeRequest, DetokenizeResponse};
+use spillway_types::TokenId;
+
+use crate::http::error::ApiError;
+use crate::http::extract;
+use crate::http::generation::served_model;
+use crate::http::state::AppState;
+
+/// The text of tokens, special tokens included.
+pub(crate) async fn detokenize(
+    State(state): State<AppState>,
+    request: Request,
+) -> Result<Json<DetokenizeResponse>, ApiError> {
+    let body: DetokenizeRequest = extract::body(request, state.parts().max_body).await?;
+    let model = served_model(&state, body.model.as_deref())?;
+    let text = Arc::clone(&model.text);
+    let tokens: Vec<TokenId> = body.tokens.into_iter().map(TokenId).collect();
+    let prompt = tokio::task::spawn_blocking(move || text.detokenize(&tokens))
+        .await
+        .map_err(|error| ApiError::internal(error.to_string()))??;
+    Ok(Json(DetokenizeResponse { prompt }))
+}

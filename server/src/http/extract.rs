@@ -1,0 +1,93 @@
+//! From a request's bytes to its wire type: content type, size, syntax, fields, types, in this order.
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use spillway_api::fields::Object;
+use spillway_api::openai::{ChatRequest, CompletionRequest};
+use spillway_api::tokenize::{DetokenizeRequest, TokenizeRequest};
+
+use crate::config::ByteSize;
+use crate::http::fields;
+use crate::http::request_error::RequestError;
+
+/// A wire type that is the body of a request.
+pub(crate) trait RequestBody: DeserializeOwned {
+    /// Its rows in the table of fields.
+    const OBJECT: Object;
+    /// Fields that must be there.
+    const REQUIRED: &'static [&'static str];
+}
+
+impl RequestBody for ChatRequest {
+    const OBJECT: Object = Object::Chat;
+    const REQUIRED: &'static [&'static str] = &["messages"];
+}
+
+impl RequestBody for CompletionRequest {
+    const OBJECT: Object = Object::Completions;
+    const REQUIRED: &'static [&'static str] = &["prompt"];
+}
+
+impl RequestBody for TokenizeRequest {
+    const OBJECT: Object = Object::Tokenize;
+    const REQUIRED: &'static [&'static str] = &[];
+}
+
+impl RequestBody for DetokenizeRequest {
+    const OBJECT: Object = Object::Detokenize;
+    const REQUIRED: &'static [&'static str] = &["tokens"];
+}
+
+/// Reads and checks the body of a request.
+pub(crate) async fn body<T: RequestBody>(request: Request, max_body: ByteSize) -> Result<T, RequestError> {
+    let (head, body) = request.into_parts();
+    check_content_type(&head.headers)?;
+    let bytes = read(body, max_body).await?;
+    parse(&bytes)
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), RequestError> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Err(RequestError::ContentType { found: "missing".to_owned() });
+    };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json =
+        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
+    if is_json { Ok(()) } else { Err(RequestError::ContentType { found: format!("`{text}`") }) }
+}
+
+async fn read(body: Body, max_body: ByteSize) -> Result<Bytes, RequestError> {
+    let max_bytes = usize::try_from(max_body.bytes()).unwrap_or(usize::MAX);
+    match Limited::new(body, max_bytes).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(RequestError::BodyTooLarge { max_body }),
+        Err(error) => Err(RequestError::BodyUnreadable { message: error.to_string() }),
+    }
+}
+
+/// Parses JSON, applies the table of fields, and makes the wire type.
+fn parse<T: RequestBody>(bytes: &[u8]) -> Result<T, RequestError> {
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|error| RequestError::Syntax { message: error.to_string() })?;
+    let Value::Object(mut object) = value else {
+        return Err(RequestError::NotAnObject { what: "body".to_owned() });
+    };
+    fields::check(T::OBJECT, &mut object)?;
+    for &param in T::REQUIRED {
+        if !object.contains_key(param) {
+            return Err(RequestError::Missing { param: param.to_owned() });
+        }
+    }
+    serde_path_to_error::deserialize(Value::Object(object)).map_err(|error| RequestError::WrongType {
+        param: error.path().to_string(),
+        message: error.inner().to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! What both generating endpoints do between reading a request and sending its answer: route, admit, name.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::Response;
+use futures::stream::StreamExt;
+use spillway_router::{Reason, TokenStream};
+use spillway_types::{GenerateEvent, GenerateRequest, ModelId, Prompt, SamplingParams, Seed};
+
+use crate::http::error::ApiError;
+use crate::http::joined::join;
+use crate::http::params::GenerationParams;
+use crate::http::request_error::RequestError;
+use crate::http::state::{AppState, ServedModel};
+
+/// Header that names who served.
+const BACKEND_HEADER: HeaderName = HeaderName::from_static("x-spillway-backend");
+/// Header that says why.
+const ROUTE_HEADER: HeaderName = HeaderName::from_static("x-spillway-route");
+
+/// Name of a request: the client's `x-request-id`, or one that was made for it.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestName(pub(crate) Arc<str>);
+
+/// An admitted request: every prompt of it is queued, and nothing was sent yet.
+pub(crate) struct Generation {
+    /// Events of all prompts.
+    pub(crate) stream: TokenStream,
+    /// Choices of all prompts together.
+    pub(crate) num_choices: u32,
+    /// Who serves, and why.
+    pub(crate) route: Route,
+}
+
+/// Who serves a request, and why.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    backend: String,
+    reason: Reason,
+}
+
+impl Route {
+    /// Tells the client in headers.
+    pub(crate) fn write_to(&self, response: &mut Response) {
+        let headers = response.headers_mut();
+        if let Ok(backend) = HeaderValue::try_from(&self.backend) {
+            headers.insert(BACKEND_HEADER, backend);
+        }
+        headers.insert(ROUTE_HEADER, HeaderValue::from_static(self.reason.as_str()));
+    }
+}
+
+/// What an answer and its chunks say of themselves.
+#[derive(Debug, Clone)]
+pub(crate) struct AnswerHead {
+    /// Name of the answer.
+    pub(crate) id: String,
+    /// Seconds since 1970.
+    pub(crate) created: u64,
+    /// Served name of the model.
+    pub(crate) model: String,
+}
+
+impl AnswerHead {
+    /// Names an answer after its request.
+    pub(crate) fn new(state: &AppState, prefix: &str, name: &RequestName, model: &ModelId) -> Self {
+        Self {
+            id: format!("{prefix}-{}", name.0),
+            created: (state.parts().clock)(),
+            model: model.as_str().to_owned(),
+        }
+    }
+}
+
+/// The model that a request names, or the only one.
+pub(crate) fn served_model<'a>(state: &'a AppState, name: Option<&str>) -> Result<&'a ServedModel, ApiError> {
+    let models = &state.parts().models;
+    match (name, models.as_slice()) {
+        (None, [only]) => Ok(only),
+        (None, _) => {
+            let names: Vec<String> = models.iter().map(|model| format!("`{}`", model.id)).collect();
+            Err(RequestError::ModelNotNamed { served: names.join(", ") }.into())
+        }
+        (Some(name), _) => models
+            .iter()
+            .find(|model| model.id.as_str() == name)
+            .ok_or_else(|| spillway_router::NoCandidate::UnknownModel { model: ModelId::new(name) }.into()),
+    }
+}
+
+/// Routes every prompt and waits until all are admitted, so that a refusal still gets its own status.
+///
+/// If one is refused, the others are aborted.
+pub(crate) async fn start(
+    state: &AppState,
+    model: &ModelId,
+    prompts: Vec<Prompt>,
+    params: &GenerationParams,
+) -> Result<Generation, ApiError> {
+    if state.parts().lifecycle.is_draining() {
+        return Err(ApiError::shutting_down());
+    }
+    let num_choices = params.n.get() * prompts.len() as u32;
+    let mut streams = Vec::with_capacity(prompts.len());
+    let mut route: Option<Route> = None;
+    for prompt in prompts {
+        let routed = state.parts().router.generate(request(state, model, prompt, params)).await?;
+        let backend = routed.backend.as_str().to_owned();
+        route.get_or_insert(Route { backend, reason: routed.reason });
+        streams.push(routed.stream);
+    }
+    for stream in &mut streams {
+        match stream.next().await {
+            Some(Ok(GenerateEvent::Started { .. })) => {}
+            Some(Err(error)) => return Err(error.into()),
+            Some(Ok(_)) | None => return Err(ApiError::internal("the backend did not start the answer")),
+        }
+    }
+    let route = route.ok_or_else(|| ApiError::internal("a request without prompts was let through"))?;
+    Ok(Generation { stream: join(streams, params.n.get()), num_choices, route })
+}
+
+fn request(state: &AppState, model: &ModelId, prompt: Prompt, params: &GenerationParams) -> GenerateRequest {
+    let request_id = state.ids().request_id();
+    GenerateRequest {
+        request_id,
+        model: model.clone(),
+        prompt,
+        params: SamplingParams {
+            sampling: params.sampling,
+            seed: params.seed.map_or_else(|| state.ids().seed(request_id), Seed),
+            n: params.n,
+            max_tokens: params.max_tokens,
+            stop: params.stop.clone(),
+            ignore_eos: params.ignore_eos,
+        },
+        priority: params.priority,
+        cache_salt: params.cache_salt.clone(),
+    }
+}

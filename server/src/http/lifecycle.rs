@@ -1,0 +1,35 @@
+//! Whether the server is closing, and how many requests are still in flight.
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// Shared by the service and whoever closes it. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lifecycle {
+    draining: CancellationToken,
+    in_flight: TaskTracker,
+}
+
+impl Lifecycle {
+    /// From now on, new work is refused.
+    pub(crate) fn start_draining(&self) {
+        self.draining.cancel();
+        self.in_flight.close();
+    }
+
+    /// Whether new work is refused.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// Held by a request until its last byte is sent or its client is gone.
+    pub(crate) fn in_flight(&self) -> TaskTrackerToken {
+        self.in_flight.token()
+    }
+
+    /// Ends when the server is draining and no request is in flight.
+    pub(crate) async fn drained(&self) {
+        self.in_flight.wait().await;
+    }
+}

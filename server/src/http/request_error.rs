@@ -1,0 +1,54 @@
+//! What can be wrong with a request before it reaches a model.
+
+use crate::config::ByteSize;
+
+/// What is wrong with a request, with the field at fault and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RequestError {
+    /// There is nothing under this path.
+    #[error("there is no `{path}` here: see README.md for the endpoints")]
+    NoSuchPath { path: String },
+    /// The path exists, with another method.
+    #[error("`{path}` does not take {method}")]
+    WrongMethod { method: String, path: String },
+    /// The body is not declared as JSON.
+    #[error("content-type is {found}, must be `application/json`")]
+    ContentType { found: String },
+    /// The body is larger than allowed.
+    #[error("body is larger than {max_body}: send less, or raise --max-body")]
+    BodyTooLarge { max_body: ByteSize },
+    /// The connection broke while the body was read.
+    #[error("body could not be read: {message}")]
+    BodyUnreadable { message: String },
+    /// The body is not JSON.
+    #[error("body is not valid JSON: {message}")]
+    Syntax { message: String },
+    /// The body, or an element of it, is JSON but no object.
+    #[error("{what} must be a JSON object")]
+    NotAnObject { what: String },
+    /// A field that must be there is not.
+    #[error("`{param}` is missing")]
+    Missing { param: String },
+    /// A field that nobody knows.
+    #[error("unknown field `{param}`")]
+    UnknownField { param: String },
+    /// A known field that is not offered.
+    #[error("`{param}` is not supported: leave it out{or_default}")]
+    UnsupportedField { param: String, or_default: String },
+    /// A value of the wrong type, or not one of those allowed.
+    #[error("`{param}`: {message}")]
+    WrongType { param: String, message: String },
+    /// A value outside its range.
+    #[error("{message}")]
+    Invalid { param: String, message: String },
+    /// A request without a model where several are served.
+    #[error("`model` is missing: name one of {served}")]
+    ModelNotNamed { served: String },
+}
+
+impl RequestError {
+    /// A value outside its range; the message says value and limit.
+    pub(crate) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { param: param.into(), message: message.into() }
+    }
+}

@@ -1,0 +1,104 @@
+//! What every endpoint may use.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use spillway_router::{BackendError, Router};
+use spillway_types::{ModelId, Prompt, TokenId};
+
+use crate::config::ByteSize;
+use crate::http::ids::Ids;
+use crate::http::lifecycle::Lifecycle;
+
+/// Tells the seconds since 1970.
+pub(crate) type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What the service is made of.
+pub(crate) struct HttpParts {
+    /// Hands requests to backends.
+    pub(crate) router: Router,
+    /// The models that are listed, tokenised for, and served: at least one.
+    pub(crate) models: Vec<ServedModel>,
+    /// Largest body of a request.
+    pub(crate) max_body: ByteSize,
+    /// Time between the comments that keep an idle stream open.
+    pub(crate) keep_alive: Duration,
+    /// Writes the metrics.
+    pub(crate) metrics: PrometheusHandle,
+    /// Time.
+    pub(crate) clock: WallClock,
+    /// Whether the server is closing, and what is still in flight.
+    pub(crate) lifecycle: Lifecycle,
+}
+
+/// One model as clients see it.
+pub(crate) struct ServedModel {
+    /// The served name.
+    pub(crate) id: ModelId,
+    /// When it was loaded, in seconds since 1970.
+    pub(crate) created: u64,
+    /// Tokens of prompt and output together.
+    pub(crate) max_model_len: u32,
+    /// What a request gets that does not say how to sample.
+    pub(crate) defaults: SamplingDefaults,
+    /// Its tokenizer.
+    pub(crate) text: Arc<dyn ModelText>,
+}
+
+/// How to sample when a request does not say: the model's generation config, else OpenAI's defaults.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct SamplingDefaults {
+    /// Divisor of the logits.
+    pub(crate) temperature: f32,
+    /// Cut by cumulated probability; 1 is off.
+    pub(crate) top_p: f32,
+    /// Cut by rank.
+    pub(crate) top_k: Option<NonZeroU32>,
+    /// Cut by probability relative to the best; 0 is off.
+    pub(crate) min_p: f32,
+}
+
+impl Default for SamplingDefaults {
+    fn default() -> Self {
+        Self { temperature: 1.0, top_p: 1.0, top_k: None, min_p: 0.0 }
+    }
+}
+
+/// Tokenises without generating. Runs where blocking is allowed.
+pub(crate) trait ModelText: Send + Sync {
+    /// The tokens of a prompt.
+    fn tokenize(&self, prompt: &Prompt) -> Result<Vec<TokenId>, BackendError>;
+
+    /// The text of tokens.
+    fn detokenize(&self, tokens: &[TokenId]) -> Result<String, BackendError>;
+}
+
+/// Shared by all requests. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct AppState {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) parts: HttpParts,
+    pub(crate) ids: Ids,
+}
+
+impl AppState {
+    /// Shares the parts among all requests.
+    pub(crate) fn new(parts: HttpParts) -> Self {
+        Self { shared: Arc::new(Shared { parts, ids: Ids::new() }) }
+    }
+
+    /// The parts.
+    pub(crate) fn parts(&self) -> &HttpParts {
+        &self.shared.parts
+    }
+
+    /// Source of names and seeds.
+    pub(crate) fn ids(&self) -> &Ids {
+        &self.shared.ids
+    }
+}

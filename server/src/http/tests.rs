@@ -1,0 +1,7 @@
+//! The whole service over a backend that answers from a script: statuses, shapes, streams, and clients that leave.
+
+mod errors;
+mod fake;
+mod generating;
+mod leaving;
+mod other;

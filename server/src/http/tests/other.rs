@@ -1,0 +1,71 @@
+//! The endpoints that generate nothing, and the names of requests.
+
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::json;
+
+use super::fake::Setup;
+
+#[tokio::test]
+async fn models_are_listed_and_found_by_name() {
+    let service = Setup::default().build();
+    let tiny = json!({
+        "id": "tiny", "object": "model", "created": 1_600_000_000, "owned_by": "spillway", "max_model_len": 2048,
+    });
+    assert_eq!(service.get("/v1/models").await.json(), json!({"object": "list", "data": [tiny]}));
+    assert_eq!(service.get("/v1/models/tiny").await.json(), tiny);
+}
+
+#[tokio::test]
+async fn tokenizes_text_and_conversations_and_back() {
+    let service = Setup::default().build();
+    let expected = json!({"count": 2, "max_model_len": 2048, "tokens": [104, 105]});
+    let text = json!({"model": "tiny", "prompt": "hi", "add_special_tokens": true});
+    assert_eq!(service.post("/tokenize", &text).await.json(), expected);
+    let chat = json!({"messages": [{"role": "user", "content": "hi"}]});
+    assert_eq!(service.post("/tokenize", &chat).await.json(), expected);
+    let tokens = json!({"tokens": [104, 105]});
+    assert_eq!(service.post("/detokenize", &tokens).await.json(), json!({"prompt": "hi"}));
+}
+
+#[tokio::test]
+async fn tokenizing_refuses_both_neither_and_unknown_ids() {
+    let service = Setup::default().build();
+    let both = json!({"prompt": "hi", "messages": [{"role": "user", "content": "hi"}]});
+    for (path, body) in [
+        ("/tokenize", both),
+        ("/tokenize", json!({})),
+        ("/tokenize", json!({"prompt": "hi", "add_special_tokens": false})),
+        ("/detokenize", json!({"tokens": [256]})),
+    ] {
+        let answer = service.post(path, &body).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert!(answer.json()["error"]["param"].is_string(), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn version_is_that_of_the_package() {
+    let service = Setup::default().build();
+    assert_eq!(service.get("/version").await.json(), json!({"version": env!("CARGO_PKG_VERSION")}));
+}
+
+#[tokio::test]
+async fn metrics_are_text() {
+    let answer = Setup::default().build().get("/metrics").await;
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+}
+
+#[tokio::test]
+async fn a_clients_request_id_is_echoed_if_it_is_fit_and_one_is_made_otherwise() {
+    let service = Setup::default().build();
+    let long = "x".repeat(129);
+    for (given, is_echoed) in [("abc-1", true), ("two words", false), (long.as_str(), false)] {
+        let request = Request::get("/health").header("x-request-id", given).body(Body::empty());
+        let answer = service.read(request.expect("a request")).await;
+        let id = answer.header("x-request-id").expect("every answer has one");
+        assert_eq!(id == given, is_echoed, "{given}");
+    }
+    let answer = service.get("/nowhere").await;
+    assert!(answer.header("x-request-id").is_some());
+}
