@@ -1,0 +1,14 @@
+//! What one engine may hold and how it runs.
+
+use std::time::Duration;
+
+use spillway_scheduler::SchedulerConfig;
+
+/// Fixed at start-up; every value has been checked.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Limits of the scheduler, the number of steps in flight among them.
+    pub scheduler: SchedulerConfig,
+    /// A step that takes longer than this makes the engine unhealthy.
+    pub step_overdue_after: Duration,
+}

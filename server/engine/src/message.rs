@@ -1,0 +1,41 @@
+//! What goes to the engine thread, and what comes back from it.
+
+use std::time::Duration;
+
+use spillway_scheduler::{SubmitError, SubmitRequest};
+use spillway_types::{FinishReason, RequestId, Sampling, Seed, SeqId, TokenId};
+use tokio::sync::{mpsc, oneshot};
+
+/// A request on its way to the engine thread.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) request: SubmitRequest,
+    pub(crate) sampling: Sampling,
+    pub(crate) seed: Seed,
+    /// When the request arrived, before tokenising.
+    pub(crate) arrived: Duration,
+    pub(crate) updates: mpsc::UnboundedSender<Update>,
+    pub(crate) reply: oneshot::Sender<Result<Vec<SeqId>, SubmitError>>,
+}
+
+/// Words to the engine thread that must never wait behind submissions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Control {
+    /// The client has gone.
+    Abort(RequestId),
+    /// A stop string was met.
+    Finish(SeqId),
+    /// Finish what is there until this time on the engine's clock, abort the rest, end.
+    Stop { deadline: Duration },
+}
+
+/// News of one request, in order.
+#[derive(Debug)]
+pub(crate) enum Update {
+    /// The request's first sequence was given blocks for the first time.
+    Admitted { cached_tokens: u32 },
+    /// A sequence has new tokens, or ended, or both.
+    Tokens { choice: u32, tokens: Vec<(TokenId, f32)>, finish: Option<FinishReason> },
+    /// The step failed; nothing follows.
+    Failed { message: String },
+}
