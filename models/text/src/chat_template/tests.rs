@@ -155,6 +155,8 @@ fn render_python(source: &str) -> String {
 fn values_are_printed_as_python_prints_them() {
     // Expected texts are those of Jinja 3.1 with the filters of transformers.
     let check = |source: &str, expected: &str| assert_eq!(render_python(source), expected, "{source}");
+    let tests = "{{ none is iterable }} {{ 'a' is iterable }} {{ 'a' is sequence }} {{ 1 is sequence }}";
+    check(tests, "False True True False");
     check(
         "{{ tools[0] | tojson }}",
         r#"{"b": 1.0, "a": "<é> 'x'", "t": true, "n": null, "l": [], "f": 1e-07, "o": {"y": [1, 2]}}"#,
