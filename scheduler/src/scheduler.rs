@@ -7,7 +7,7 @@
 //!
 //! # Invariants
 //!
-//! - Steps are completed (or fail) in the order of their planning.
+//! - Steps are completed in the order of their planning; one that fails is left out.
 //! - At most one row for a sequence in a step, and never more than `max_num_batched_tokens` tokens.
 //! - The oldest sequence of the highest class is never preempted, so it finishes, and then the next one is the oldest.
 //! - A token is appended once, at its position, whatever was preempted in between.

@@ -201,20 +201,22 @@ impl RunningSequence {
         let end = start + num_tokens;
         let samples = end == self.sequence.expected_len;
         let last_is_unknown = end > self.sequence.known_len();
-        let sampled_by_row = self.last_sampled.filter(|_| last_is_unknown).map(|at| at.row);
+        // Who awaits a token needs exactly one, and a decode is never passed over: its row was in the step before.
+        let sampled_by = self.last_sampled.filter(|_| last_is_unknown);
+        debug_assert!(sampled_by.is_none_or(|at| at.step.0 + 1 == this.step.0), "the input is a step old");
         self.computed = end;
         self.sequence.rows_in_flight += 1;
         if samples {
             self.sequence.expected_len += 1;
             self.last_sampled = Some(this);
         }
-        ScheduledRow { seq_id: self.sequence.seq_id, start, num_tokens, samples, sampled_by_row }
-    }
-
-    /// Whether the next row's input is known, or sampled in the step before `next`.
-    pub(crate) fn input_is_at_hand(&self, next: StepId) -> bool {
-        let all_known = self.sequence.expected_len == self.sequence.known_len();
-        all_known || self.last_sampled.is_some_and(|at| at.step.0 + 1 == next.0)
+        ScheduledRow {
+            seq_id: self.sequence.seq_id,
+            start,
+            num_tokens,
+            samples,
+            sampled_by_row: sampled_by.map(|at| at.row),
+        }
     }
 
     /// Takes what a row of `epoch` brought. Nothing if the row computed with a token that never came.

@@ -26,7 +26,10 @@ enum Event {
     Complete {
         luck: u64,
     },
-    Fail,
+    /// The oldest step in flight breaks, or the newest cannot be launched.
+    Fail {
+        newest: bool,
+    },
     Abort {
         request_idx: usize,
     },
@@ -71,7 +74,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         10 => any_request().prop_map(Event::Submit),
         30 => Just(Event::Plan),
         30 => any::<u64>().prop_map(|luck| Event::Complete { luck }),
-        1 => Just(Event::Fail),
+        1 => any::<bool>().prop_map(|newest| Event::Fail { newest }),
         2 => any::<usize>().prop_map(|request_idx| Event::Abort { request_idx }),
         2 => any::<usize>().prop_map(|seq_idx| Event::Finish { seq_idx }),
         2 => (0..40_u8).prop_map(|seconds| Event::Wait { seconds }),

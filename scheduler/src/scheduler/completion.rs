@@ -17,7 +17,10 @@ impl Scheduler {
     /// If `step` is not the oldest planned step, or there are not as many results as rows, or a row that does not
     /// sample brings a token: the caller would hand tokens to the wrong sequences.
     pub fn complete(&mut self, step: StepId, results: &[RowResult]) -> Vec<SequenceUpdate> {
-        let PlannedStep { rows, .. } = self.take_oldest_step(step);
+        let oldest = self.in_flight.pop_front();
+        let PlannedStep { rows, .. } = oldest
+            .filter(|planned| planned.step == step)
+            .expect("steps are completed in the order of their planning");
         assert_eq!(results.len(), rows.len(), "step {step} has as many results as rows");
         let mut updates = Vec::with_capacity(rows.len());
         for (row_idx, (planned, result)) in rows.iter().zip(results).enumerate() {
@@ -27,13 +30,16 @@ impl Scheduler {
         updates
     }
 
-    /// Gives a broken step up. Its sequences end, and their blocks are freed; the caller tells their clients.
+    /// Gives up a step that broke, or that could not be launched. Its sequences end, and their blocks are freed; the
+    /// caller tells their clients. It need not be the oldest step: rows of these sequences in others come to nothing.
     ///
     /// # Panics
     ///
-    /// If `step` is not the oldest planned step.
+    /// If `step` is not in flight.
     pub fn fail(&mut self, step: StepId) -> Vec<SeqId> {
-        let PlannedStep { rows, .. } = self.take_oldest_step(step);
+        let position = self.in_flight.iter().position(|planned| planned.step == step);
+        let removed = position.and_then(|position| self.in_flight.remove(position));
+        let PlannedStep { rows, .. } = removed.expect("a step that fails is in flight");
         let mut failed = Vec::with_capacity(rows.len());
         for planned in &rows {
             let seq_id = planned.row.seq_id;
@@ -44,12 +50,6 @@ impl Scheduler {
         }
         self.recycle_rows(rows);
         failed
-    }
-
-    fn take_oldest_step(&mut self, step: StepId) -> PlannedStep {
-        let oldest = self.in_flight.front().map(|planned| planned.step);
-        assert_eq!(Some(step), oldest, "steps are completed in the order of their planning");
-        self.in_flight.pop_front().expect("it was just seen")
     }
 
     fn recycle_rows(&mut self, mut rows: Vec<PlannedRow>) {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use spillway_types::{SeqId, StepId};
+use spillway_types::SeqId;
 
 use super::{PlannedRow, PlannedStep, Scheduler};
 use crate::SchedulerOutput;
-use crate::sequence::RowRef;
+use crate::sequence::{RowRef, RunningSequence};
 
 /// A step while it is being planned.
 pub(super) struct Draft {
@@ -79,12 +79,12 @@ impl Scheduler {
     /// Gives every running sequence what it needs, oldest first, as far as the budget goes. Decodes always get their
     /// token: it is set aside before an older prompt takes the rest.
     fn plan_running(&mut self, draft: &mut Draft) {
-        let mut num_decodes = self.order.iter().filter(|rank| self.is_decode(rank.seq_id)).count() as u32;
+        let mut num_decodes = self.order.iter().filter(|rank| self.needed(rank.seq_id) == 1).count() as u32;
         let mut idx = 0;
         while idx < self.order.len() {
             let seq_id = self.order[idx].seq_id;
-            let needed = self.plannable(seq_id, draft.output.step);
-            if self.is_decode(seq_id) {
+            let needed = self.needed(seq_id);
+            if needed == 1 {
                 num_decodes -= 1;
             }
             let num_tokens = needed.min(draft.budget - num_decodes).min(self.config.max_chunk());
@@ -98,15 +98,9 @@ impl Scheduler {
         }
     }
 
-    /// Whether a running sequence needs exactly one token.
-    fn is_decode(&self, seq_id: SeqId) -> bool {
-        self.running.get(&seq_id).is_some_and(|running| running.needed() == 1)
-    }
-
-    /// Positions of a running sequence that the step `next` could compute.
-    fn plannable(&self, seq_id: SeqId, next: StepId) -> u32 {
-        let running = self.running.get(&seq_id).filter(|running| running.input_is_at_hand(next));
-        running.map_or(0, crate::sequence::RunningSequence::needed)
+    /// Positions that a running sequence could have computed.
+    fn needed(&self, seq_id: SeqId) -> u32 {
+        self.running.get(&seq_id).map_or(0, RunningSequence::needed)
     }
 
     /// Sees to blocks for `num_tokens` more tokens of the running sequence at `idx`, preempting the last in line as
@@ -123,7 +117,7 @@ impl Scheduler {
                 continue;
             }
             let last = self.order[self.order.len() - 1].seq_id;
-            if last != seq_id && self.is_decode(last) {
+            if last != seq_id && self.needed(last) == 1 {
                 *num_decodes -= 1;
             }
             self.preempt_last();

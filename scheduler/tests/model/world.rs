@@ -128,7 +128,7 @@ impl World {
                 self.complete();
                 self.plan(Some(luck).filter(|_| !self.setup.steady));
             }
-            Event::Fail => self.fail(),
+            Event::Fail { newest } => self.fail(newest),
             Event::Abort { request_idx } if !self.live_requests.is_empty() => {
                 let request_id = self.live_requests.swap_remove(request_idx % self.live_requests.len());
                 self.scheduler.abort(request_id);
@@ -282,8 +282,9 @@ impl World {
         self.tally.whole_sequences += 1;
     }
 
-    fn fail(&mut self) {
-        let Some(Launched { output, .. }) = self.in_flight.pop_front() else { return };
+    fn fail(&mut self, newest: bool) {
+        let launched = if newest { self.in_flight.pop_back() } else { self.in_flight.pop_front() };
+        let Some(Launched { output, .. }) = launched else { return };
         let failed = self.scheduler.fail(output.step);
         self.tally.failed_sequences += failed.len() as u64;
         for seq_id in failed {

@@ -186,7 +186,7 @@ fn a_failed_step_ends_its_sequences_only() {
         plan
         submit b prompt=4
         plan
-        fail
+        fail 1
         done
         step
         stats
@@ -224,6 +224,33 @@ fn an_abort_frees_blocks_at_once() {
             done 1: a takes nothing
             done 2: a takes nothing
             running 0 waiting 0 used 0 cached 0 preemptions 0 prefix 0/9 idle true
+        "#]],
+    );
+}
+
+/// Goal: a step that cannot be launched takes only its own sequences with it, while the one before it is in flight.
+#[test]
+fn the_newest_step_can_fail_before_the_oldest_is_complete() {
+    check(
+        "
+        pool depth=2 block_size=4
+        submit a prompt=4 max=1
+        plan
+        submit b prompt=4
+        plan
+        fail 2
+        done
+        submit c prompt=4
+        step
+        stats
+        ",
+        &expect![[r#"
+            step 1: prefill a[0..4]              free 99
+            step 2: prefill b[0..4]              free 98
+            fail 2: b end (error)
+            done 1: a ends (length)
+            step 3: prefill c[0..4]              free 99
+            running 1 waiting 0 used 1 cached 2 preemptions 0 prefix 0/12 idle false
         "#]],
     );
 }

@@ -8,7 +8,7 @@
 //! plan              plans a step and prints it
 //! done b=end c=none d=x3   completes the oldest step; rows bring one token each, unless told otherwise
 //! step a=end        both
-//! fail              the oldest step breaks
+//! fail 3            step 3 breaks
 //! abort a | finish a.1 | wait 60 | stats | table a
 //! ```
 
@@ -125,7 +125,7 @@ impl Run {
                 self.plan();
                 self.done(words)?;
             }
-            "fail" => self.fail()?,
+            "fail" => self.fail(words)?,
             "abort" => {
                 let request = self.requests.get(words.first()?).ok_or("no such request")?;
                 self.scheduler.abort(*request);
@@ -270,11 +270,10 @@ impl Run {
         }
     }
 
-    fn fail(&mut self) -> Result<(), Failure> {
-        if self.in_flight.is_empty() {
-            return Err("no step is in flight".into());
-        }
-        let output = self.in_flight.remove(0);
+    fn fail(&mut self, words: &Words<'_>) -> Result<(), Failure> {
+        let step: u64 = words.first()?.parse()?;
+        let at = self.in_flight.iter().position(|output| output.step.0 == step);
+        let output = self.in_flight.remove(at.ok_or("no such step is in flight")?);
         let failed = self.scheduler.fail(output.step);
         let names: Vec<&str> = failed.iter().map(|id| self.names[id].as_str()).collect();
         let line =
