@@ -1,13 +1,50 @@
 //! From weights on disk to sampled tokens.
 //!
-//! An architecture is data (`DecoderSpec` and weight names, in `arch`); there is one decoder. Nothing here knows a
-//! scheduler, a request or an async runtime, and nothing but `kernels` knows the device.
+//! An architecture is data ([`DecoderSpec`] and weight names, in `arch`); there is one decoder. Nothing here knows a
+//! scheduler, a request or an async runtime, and nothing but `spillway_kernels` knows the device.
 //!
-//! In a request's path: the engine's thread calls `ModelRunner::run` once a step.
+//! In a request's path: the engine's thread calls [`ModelRunner::run`] once a step.
 
 mod batch;
+mod error;
+mod source;
+
+mod spec;
+
+mod arch;
+mod weights;
+
+mod dummy;
+mod tensor_source;
+
+mod kv_cache;
+mod model;
+
+mod decoder;
+
+mod candle;
+
+mod sampling;
+
+mod runner;
+
+mod text_assets;
+
+mod load;
 
 pub use batch::{
     BatchError, BatchLimits, BatchRow, ForwardBatch, InputToken, RowError, RowSampling, RowTokens,
     SampledToken, SampledTokens,
 };
+pub use error::ModelError;
+pub use kv_cache::{KvCache, KvLayout};
+pub use load::{
+    DtypePolicy, ExecutorKind, ExecutorLimits, LoadOptions, LoadedModel, WeightSummary, WeightsKind, load,
+    read_spec,
+};
+pub use model::{Logits, Model};
+pub use runner::{ModelRunner, RunnerLimits};
+pub use sampling::Sampler;
+pub use source::ModelSource;
+pub use spec::{Activation, DecoderSpec, Rope, RopeScaling};
+pub use text_assets::{GgufVocabularyData, TextAssets, VocabularySource};

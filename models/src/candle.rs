@@ -1,0 +1,198 @@
+//! The same architecture as candle-transformers computes it, one sequence at a time: the oracle of the parity tests.
+//!
+//! It keeps its own cache, which starts anew when a row starts at position 0, so it can neither switch between
+//! sequences nor use blocks that another has filled; [`crate::ExecutorLimits`] says so. It computes on the CPU, in f32
+//! whenever weights are quantised, whatever the device: what counts here is that the code is somebody else's.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::llama;
+use spillway_kernels::WeightType;
+
+use crate::batch::{ForwardBatch, InputToken};
+use crate::decoder::WeightLoader;
+use crate::error::ModelError;
+use crate::kv_cache::KvCache;
+use crate::load::DtypePolicy;
+use crate::model::{Logits, Model};
+use crate::spec::{DecoderSpec, RopeScaling};
+
+/// candle's names of a Llama's weights are those of Hugging Face.
+const LAYER_NAMES: [&str; 9] = [
+    "input_layernorm.weight",
+    "self_attn.q_proj.weight",
+    "self_attn.k_proj.weight",
+    "self_attn.v_proj.weight",
+    "self_attn.o_proj.weight",
+    "post_attention_layernorm.weight",
+    "mlp.gate_proj.weight",
+    "mlp.up_proj.weight",
+    "mlp.down_proj.weight",
+];
+
+/// candle's Llama with its own cache.
+pub(crate) struct CandleModel {
+    spec: DecoderSpec,
+    config: llama::Config,
+    model: llama::Llama,
+    cache: llama::Cache,
+    dtype: DType,
+    num_cached: u32,
+    logits: Vec<f32>,
+}
+
+impl CandleModel {
+    /// Loads the weights that `loader` names into candle's model.
+    pub(crate) fn load(
+        spec: &DecoderSpec,
+        loader: &WeightLoader<'_>,
+        max_model_len: usize,
+    ) -> Result<Self, ModelError> {
+        let config = config(spec, loader, max_model_len)?;
+        let dtype = match (loader.policy, loader.source.dominant_type()) {
+            (DtypePolicy::Bf16, _) | (DtypePolicy::Auto, WeightType::BF16) => DType::BF16,
+            (DtypePolicy::F16, _) | (DtypePolicy::Auto, WeightType::F16) => DType::F16,
+            (DtypePolicy::Auto | DtypePolicy::F32, _) => DType::F32,
+        };
+        let tensors = tensors(spec, loader, dtype)?;
+        let builder = VarBuilder::from_tensors(tensors, dtype, &Device::Cpu);
+        let model = llama::Llama::load(builder, &config)?;
+        let cache = llama::Cache::new(true, dtype, &config, &Device::Cpu)?;
+        Ok(Self { spec: spec.clone(), config, model, cache, dtype, num_cached: 0, logits: Vec::new() })
+    }
+
+    /// Bytes of all weights.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.spec.num_parameters().unwrap_or(usize::MAX).saturating_mul(self.dtype.size_in_bytes())
+    }
+}
+
+impl Model for CandleModel {
+    fn spec(&self) -> &DecoderSpec {
+        &self.spec
+    }
+
+    fn forward(&mut self, batch: &ForwardBatch, _kv: &mut KvCache) -> Result<Logits<'_>, ModelError> {
+        self.logits.clear();
+        if let [row] = &batch.rows[..] {
+            let start = row.kv_len - row.tokens.len() as u32;
+            if start == 0 {
+                self.cache = llama::Cache::new(true, self.dtype, &self.config, &Device::Cpu)?;
+            } else if start != self.num_cached {
+                return Err(ModelError::OverLimit {
+                    name: "cached positions",
+                    value: u64::from(start),
+                    limit: u64::from(self.num_cached),
+                });
+            }
+            let mut tokens = Vec::with_capacity(batch.tokens.len());
+            for token in &batch.tokens {
+                if let InputToken::Known(id) = token {
+                    tokens.push(id.0);
+                }
+            }
+            let input = Tensor::new(&tokens[..], &Device::Cpu)?.unsqueeze(0)?;
+            let logits = self.model.forward(&input, start as usize, &mut self.cache)?;
+            self.num_cached = row.kv_len;
+            if row.sample.is_some() {
+                self.logits = logits.flatten_all()?.to_vec1()?;
+            }
+        } else if batch.rows.len() > 1 {
+            let value = batch.rows.len() as u64;
+            return Err(ModelError::OverLimit { name: "rows", value, limit: 1 });
+        }
+        Ok(Logits::new(&self.logits, self.spec.vocab_size))
+    }
+}
+
+/// candle's configuration of the same model, or an error for what candle's Llama does not compute.
+fn config(
+    spec: &DecoderSpec,
+    loader: &WeightLoader<'_>,
+    max_model_len: usize,
+) -> Result<llama::Config, ModelError> {
+    let unsupported = |feature: String| ModelError::Unsupported {
+        path: loader.source.origin(),
+        feature: format!("{feature} with the candle executor"),
+        supported: "choose the native executor".to_owned(),
+    };
+    if spec.head_dim * spec.num_heads != spec.hidden_size {
+        return Err(unsupported(format!("a head dimension of {}", spec.head_dim)));
+    }
+    let rope_scaling = match spec.rope.scaling {
+        RopeScaling::None => None,
+        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
+            Some(llama::Llama3RopeConfig {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings: original_max_positions as usize,
+                rope_type: llama::Llama3RopeType::Llama3,
+            })
+        }
+        RopeScaling::Linear { .. } | RopeScaling::Divisors(_) => {
+            return Err(unsupported("rotary scaling by a factor or by listed divisors".to_owned()));
+        }
+    };
+    Ok(llama::Config {
+        hidden_size: spec.hidden_size,
+        intermediate_size: spec.ffn_size,
+        vocab_size: spec.vocab_size,
+        num_hidden_layers: spec.num_layers,
+        num_attention_heads: spec.num_heads,
+        num_key_value_heads: spec.num_kv_heads,
+        use_flash_attn: false,
+        rms_norm_eps: f64::from(spec.norm_eps),
+        rope_theta: spec.rope.theta,
+        bos_token_id: None,
+        eos_token_id: None,
+        rope_scaling,
+        max_position_embeddings: max_model_len,
+        tie_word_embeddings: spec.tied_head,
+    })
+}
+
+/// All weights as candle tensors under candle's names.
+fn tensors(
+    spec: &DecoderSpec,
+    loader: &WeightLoader<'_>,
+    dtype: DType,
+) -> Result<HashMap<String, Tensor>, ModelError> {
+    let names = loader.names;
+    let mut tensors = HashMap::new();
+    let mut add = |to: String, from: &str, shape: &[usize], turned: bool| {
+        let data = loader.source.tensor(from, shape)?;
+        let data = if turned { loader.in_halves(data, spec.head_dim) } else { data };
+        let tensor = Tensor::from_vec(data.to_f32(), shape, &Device::Cpu)?.to_dtype(dtype)?;
+        tensors.insert(to, tensor);
+        Ok::<_, ModelError>(())
+    };
+    let table = [spec.vocab_size, spec.hidden_size];
+    add("model.embed_tokens.weight".to_owned(), names.embedding, &table, false)?;
+    add("model.norm.weight".to_owned(), names.final_norm, &[spec.hidden_size], false)?;
+    if !spec.tied_head {
+        add("lm_head.weight".to_owned(), names.head, &table, false)?;
+    }
+    let (hidden, ffn) = (spec.hidden_size, spec.ffn_size);
+    let shapes: [&[usize]; 9] = [
+        &[hidden],
+        &[spec.q_size(), hidden],
+        &[spec.kv_size(), hidden],
+        &[spec.kv_size(), hidden],
+        &[hidden, spec.q_size()],
+        &[hidden],
+        &[ffn, hidden],
+        &[ffn, hidden],
+        &[hidden, ffn],
+    ];
+    for layer_idx in 0..spec.num_layers {
+        for ((to, from), shape) in LAYER_NAMES.iter().zip(names.layer.all()).zip(shapes) {
+            let turned = from == names.layer.q || from == names.layer.k;
+            let to = format!("model.layers.{layer_idx}.{to}");
+            add(to, &names.in_layer(layer_idx, from), shape, turned)?;
+        }
+    }
+    Ok(tensors)
+}

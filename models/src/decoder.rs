@@ -1,0 +1,300 @@
+//! THE transformer: one decoder for all architectures, driven by a [`DecoderSpec`].
+//!
+//! It calls `spillway_kernels::ops` over buffers made at start and never learns which device computes. Nothing
+//! allocates in a step.
+//!
+//! # Invariants
+//!
+//! - A token's logits depend on its own sequence's tokens only: not on which rows share the step, on how a prompt was
+//!   chunked, or on the block size. The ops promise it; here no op sees more than tokens, positions and block tables.
+//!
+//! In a request's path: between [`crate::ModelRunner`] and the kernels.
+
+use spillway_kernels::{BatchLimits, BatchRow, Device, StepBatch, ops};
+use spillway_types::BlockSize;
+
+use crate::batch::{ForwardBatch, InputToken};
+use crate::error::ModelError;
+use crate::kv_cache::KvCache;
+use crate::model::{Logits, Model};
+use crate::spec::{Activation, DecoderSpec};
+
+mod buffers;
+mod rope_table;
+mod weights;
+
+pub(crate) use weights::{DecoderWeights, WeightLoader};
+
+use buffers::Buffers;
+use rope_table::RopeTable;
+use weights::LayerWeights;
+
+/// Tokens of a block that the batch is first made for; a cache with others has it made anew once.
+const COMMON_BLOCK_SIZE: u32 = 16;
+
+/// The largest step and the longest sequence that a decoder's buffers are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DecoderLimits {
+    /// Most tokens of one step.
+    pub(crate) max_num_batched_tokens: usize,
+    /// Most rows of one step.
+    pub(crate) max_num_seqs: usize,
+    /// Most positions of one sequence.
+    pub(crate) max_model_len: usize,
+}
+
+/// A transformer with its weights, its buffers and its device.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    spec: DecoderSpec,
+    limits: DecoderLimits,
+    device: Device,
+    weights: DecoderWeights,
+    rope: RopeTable,
+    buffers: Buffers,
+    batch: StepBatch,
+    row_scratch: RowScratch,
+}
+
+/// One row's tokens and blocks as the kernels name them.
+#[derive(Debug)]
+struct RowScratch {
+    tokens: Vec<u32>,
+    blocks: Vec<u32>,
+}
+
+impl Decoder {
+    /// Makes all buffers for steps up to `limits`.
+    pub(crate) fn new(
+        device: Device,
+        spec: DecoderSpec,
+        weights: DecoderWeights,
+        limits: DecoderLimits,
+    ) -> Result<Self, ModelError> {
+        let rope = RopeTable::new(&device, &spec, limits.max_model_len)?;
+        let buffers = Buffers::new(&device, &spec, &limits)?;
+        let batch = step_batch(&limits, COMMON_BLOCK_SIZE)?;
+        let row_scratch = RowScratch {
+            tokens: Vec::with_capacity(limits.max_num_batched_tokens),
+            blocks: Vec::with_capacity(limits.max_model_len),
+        };
+        Ok(Self { spec, limits, device, weights, rope, buffers, batch, row_scratch })
+    }
+
+    /// Hands the batch to the kernels' own form.
+    fn fill_batch(&mut self, batch: &ForwardBatch, block_size: BlockSize) -> Result<(), ModelError> {
+        let block_tokens = block_size.tokens();
+        if self.batch.limits().block_size != block_tokens as usize {
+            // Only in the first step, or when a test changes the cache under a decoder.
+            self.batch = step_batch(&self.limits, block_tokens)?;
+        }
+        self.batch.clear();
+        let RowScratch { tokens, blocks } = &mut self.row_scratch;
+        for row in &batch.rows {
+            let row_tokens = &batch.tokens[row.tokens.start as usize..row.tokens.end as usize];
+            tokens.clear();
+            for token in row_tokens {
+                match token {
+                    InputToken::Known(id) => tokens.push(id.0),
+                    InputToken::Sampled { row } => {
+                        return Err(crate::batch::BatchError::TooLarge {
+                            what: "previous row",
+                            value: u64::from(*row),
+                            limit: 0,
+                        }
+                        .into());
+                    }
+                }
+            }
+            blocks.clear();
+            let row_blocks = &batch.block_ids[row.blocks.start as usize..row.blocks.end as usize];
+            blocks.extend(row_blocks.iter().map(|block| block.0));
+            self.batch.push_row(BatchRow {
+                tokens,
+                start: row.kv_len - row.tokens.len() as u32,
+                blocks,
+                num_logits: u32::from(row.sample.is_some()),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// All layers; leaves the residual stream and the last layer's output, not yet added to it.
+    fn forward_layers(&mut self, kv: &mut KvCache) -> Result<(), ModelError> {
+        let num_tokens = self.batch.num_tokens();
+        ops::embed(
+            &self.device,
+            &self.batch,
+            &self.weights.embedding,
+            self.buffers.residual.rows_mut(num_tokens)?,
+        )?;
+        let step = Step { spec: &self.spec, device: &self.device, batch: &self.batch, rope: &self.rope };
+        for (layer_idx, (layer, kv)) in self.weights.layers.iter().zip(kv.layers_mut()).enumerate() {
+            let has_delta = layer_idx > 0;
+            step.attention(layer, has_delta, kv, &mut self.buffers)?;
+            step.feed_forward(layer, &mut self.buffers)?;
+        }
+        Ok(())
+    }
+
+    /// Final norm and head, for the rows that sample.
+    fn head(&mut self) -> Result<Logits<'_>, ModelError> {
+        let (num_tokens, num_logits) = (self.batch.num_tokens(), self.batch.num_logits());
+        let buffers = &mut self.buffers;
+        ops::add_rms_norm(
+            &self.device,
+            ops::NormArguments {
+                delta: Some(buffers.delta.rows(num_tokens)?),
+                weight: self.weights.final_norm.view(),
+                epsilon: self.spec.norm_eps,
+            },
+            buffers.residual.rows_mut(num_tokens)?,
+            buffers.normed.rows_mut(num_tokens)?,
+        )?;
+        ops::gather_rows(
+            &self.device,
+            &self.batch,
+            buffers.normed.rows(num_tokens)?,
+            buffers.sampled.rows_mut(num_logits)?,
+        )?;
+        ops::linear(
+            &self.device,
+            &mut buffers.workspace,
+            ops::LinearArguments {
+                x: buffers.sampled.rows(num_logits)?,
+                weight: self.weights.head.as_ref().unwrap_or(&self.weights.embedding),
+                bias: None,
+            },
+            buffers.logits.rows_mut(num_logits)?,
+        )?;
+        let logits = buffers.logits.rows(num_logits)?.as_f32("logits")?;
+        Ok(Logits::new(logits, self.spec.vocab_size))
+    }
+}
+
+impl Model for Decoder {
+    fn spec(&self) -> &DecoderSpec {
+        &self.spec
+    }
+
+    fn forward(&mut self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Logits<'_>, ModelError> {
+        self.fill_batch(batch, kv.block_size())?;
+        self.forward_layers(kv)?;
+        if self.batch.num_logits() == 0 {
+            return Ok(Logits::new(&[], self.spec.vocab_size));
+        }
+        self.head()
+    }
+}
+
+/// What all layers of one step share.
+struct Step<'a> {
+    spec: &'a DecoderSpec,
+    device: &'a Device,
+    batch: &'a StepBatch,
+    rope: &'a RopeTable,
+}
+
+impl Step<'_> {
+    /// `residual += delta; delta = attention(norm(residual))`.
+    fn attention(
+        &self,
+        layer: &LayerWeights,
+        has_delta: bool,
+        kv: &mut spillway_kernels::PagedKv,
+        buffers: &mut Buffers,
+    ) -> Result<(), ModelError> {
+        let num_tokens = self.batch.num_tokens();
+        let delta = if has_delta { Some(buffers.delta.rows(num_tokens)?) } else { None };
+        ops::add_rms_norm(
+            self.device,
+            ops::NormArguments { delta, weight: layer.attention_norm.view(), epsilon: self.spec.norm_eps },
+            buffers.residual.rows_mut(num_tokens)?,
+            buffers.normed.rows_mut(num_tokens)?,
+        )?;
+        ops::linear(
+            self.device,
+            &mut buffers.workspace,
+            ops::LinearArguments { x: buffers.normed.rows(num_tokens)?, weight: &layer.qkv, bias: None },
+            buffers.qkv.rows_mut(num_tokens)?,
+        )?;
+        ops::rope_and_cache(
+            self.device,
+            self.batch,
+            self.rope.arguments(self.spec.num_heads),
+            buffers.qkv.rows_mut(num_tokens)?,
+            kv,
+        )?;
+        ops::attention(
+            self.device,
+            &mut buffers.workspace,
+            self.batch,
+            ops::AttentionArguments {
+                qkv: buffers.qkv.rows(num_tokens)?,
+                kv,
+                num_heads: self.spec.num_heads,
+                scale: 1.0 / (self.spec.head_dim as f32).sqrt(),
+            },
+            buffers.attended.rows_mut(num_tokens)?,
+        )?;
+        ops::linear(
+            self.device,
+            &mut buffers.workspace,
+            ops::LinearArguments {
+                x: buffers.attended.rows(num_tokens)?,
+                weight: &layer.attention_output,
+                bias: None,
+            },
+            buffers.delta.rows_mut(num_tokens)?,
+        )?;
+        Ok(())
+    }
+
+    /// `residual += delta; delta = feed_forward(norm(residual))`.
+    fn feed_forward(&self, layer: &LayerWeights, buffers: &mut Buffers) -> Result<(), ModelError> {
+        let num_tokens = self.batch.num_tokens();
+        ops::add_rms_norm(
+            self.device,
+            ops::NormArguments {
+                delta: Some(buffers.delta.rows(num_tokens)?),
+                weight: layer.ffn_norm.view(),
+                epsilon: self.spec.norm_eps,
+            },
+            buffers.residual.rows_mut(num_tokens)?,
+            buffers.normed.rows_mut(num_tokens)?,
+        )?;
+        ops::linear(
+            self.device,
+            &mut buffers.workspace,
+            ops::LinearArguments { x: buffers.normed.rows(num_tokens)?, weight: &layer.gate_up, bias: None },
+            buffers.gate_up.rows_mut(num_tokens)?,
+        )?;
+        match self.spec.activation {
+            Activation::Silu => ops::gated_act(
+                self.device,
+                buffers.gate_up.rows(num_tokens)?,
+                buffers.activated.rows_mut(num_tokens)?,
+            )?,
+        }
+        ops::linear(
+            self.device,
+            &mut buffers.workspace,
+            ops::LinearArguments { x: buffers.activated.rows(num_tokens)?, weight: &layer.down, bias: None },
+            buffers.delta.rows_mut(num_tokens)?,
+        )?;
+        Ok(())
+    }
+}
+
+fn step_batch(limits: &DecoderLimits, block_tokens: u32) -> Result<StepBatch, ModelError> {
+    let blocks_per_row = limits.max_model_len.div_ceil(block_tokens as usize);
+    Ok(StepBatch::new(BatchLimits {
+        max_tokens: limits.max_num_batched_tokens,
+        max_rows: limits.max_num_seqs,
+        max_blocks: limits.max_num_seqs.saturating_mul(blocks_per_row),
+        block_size: block_tokens as usize,
+    })?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Everything that loading or running a model can report.
+
+use std::path::PathBuf;
+
+use spillway_kernels::KernelError;
+
+use crate::batch::BatchError;
+
+/// Why a model was not loaded, or a step not computed.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The system refused a file; the path is wrong or not readable.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// The path is neither a GGUF file nor a folder with a model in it.
+    #[error("{} is no model: {problem}", path.display())]
+    NotAModel {
+        /// The path as given.
+        path: PathBuf,
+        /// What was looked for.
+        problem: &'static str,
+    },
+
+    /// A file breaks its format's rules; it is damaged, cut short, or something else.
+    #[error("{} is malformed: {problem}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the value and the limit.
+        problem: String,
+    },
+
+    /// The model needs something that this build does not compute.
+    #[error("{} needs {feature}, which is not supported; {supported}", path.display())]
+    Unsupported {
+        /// The file that asks for it.
+        path: PathBuf,
+        /// What it asks for.
+        feature: String,
+        /// What there is instead.
+        supported: String,
+    },
+
+    /// The weights are not those that the configuration describes.
+    #[error("{} does not hold the described model{}", path.display(), list_tensors(missing, left_over))]
+    Tensors {
+        /// The file or folder.
+        path: PathBuf,
+        /// Tensors that the model needs and that are not there, all of them.
+        missing: Vec<String>,
+        /// Tensors that are there and that the model does not know, all of them.
+        left_over: Vec<String>,
+    },
+
+    /// A tensor does not have the shape that the configuration calls for.
+    #[error("tensor `{name}` has shape {actual:?}, the configuration calls for {expected:?}")]
+    TensorShape {
+        /// The tensor.
+        name: String,
+        /// Its shape in the file.
+        actual: Vec<usize>,
+        /// The shape expected.
+        expected: Vec<usize>,
+    },
+
+    /// A limit of the caller does not fit the model.
+    #[error("`{name}` is {value}, limit {limit} for this model")]
+    OverLimit {
+        /// The option's name.
+        name: &'static str,
+        /// What was asked for.
+        value: u64,
+        /// The most there is.
+        limit: u64,
+    },
+
+    /// The batch is not well formed: a bug of its maker.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+
+    /// A kernel or its device refused.
+    #[error("a kernel failed")]
+    Kernel(#[from] KernelError),
+
+    /// candle refused; only the candle executor reports this.
+    #[error("candle failed")]
+    Candle(#[from] candle_core::Error),
+}
+
+fn list_tensors(missing: &[String], left_over: &[String]) -> String {
+    let mut text = String::new();
+    for (label, names) in [("missing", missing), ("left over", left_over)] {
+        if !names.is_empty() {
+            text.push_str(&format!("; {label} ({}): {}", names.len(), names.join(", ")));
+        }
+    }
+    text
+}

@@ -1,0 +1,293 @@
+//! From files to a model that can be run.
+//!
+//! In a request's path: not at all; called once at start by the composition root.
+
+use std::path::Path;
+
+use spillway_kernels::{DType, Device, WeightType};
+
+use crate::arch::config_json::ConfigJson;
+use crate::arch::{Architecture, WeightNames};
+use crate::candle::CandleModel;
+use crate::decoder::{Decoder, DecoderLimits, DecoderWeights, WeightLoader};
+use crate::dummy::DummyWeights;
+use crate::error::ModelError;
+use crate::kv_cache::KvLayout;
+use crate::model::Model;
+use crate::runner::RunnerLimits;
+use crate::source::ModelSource;
+use crate::spec::DecoderSpec;
+use crate::tensor_source::TensorSource;
+use crate::text_assets::TextAssets;
+use crate::weights::WeightStore;
+
+/// How a model is to be loaded.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Where it runs.
+    pub device: Device,
+    /// What it computes with.
+    pub dtype: DtypePolicy,
+    /// Whose code computes.
+    pub executor: ExecutorKind,
+    /// Where its numbers come from.
+    pub weights: WeightsKind,
+    /// Most tokens of one step.
+    pub max_num_batched_tokens: u32,
+    /// Most rows of one step.
+    pub max_num_seqs: u32,
+    /// Most positions of one sequence; those that the model was trained for if absent.
+    pub max_model_len: Option<u32>,
+}
+
+/// The type that weights are computed with, and that keys and values are stored in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DtypePolicy {
+    /// Each weight as it is in the file; the cache in f16 if any is quantised, else in the type of most weights.
+    Auto,
+    /// Everything in f32; quantised weights are dequantised. The exact mode.
+    F32,
+    /// Weights and cache in bf16.
+    Bf16,
+    /// Weights and cache in f16.
+    F16,
+}
+
+/// Whose code computes the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecutorKind {
+    /// The decoder of this crate.
+    Native,
+    /// candle-transformers, one sequence at a time: the oracle.
+    Candle,
+}
+
+/// Where the weights' numbers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightsKind {
+    /// The model's files.
+    File,
+    /// Random numbers, to measure any size of model without a download.
+    Dummy {
+        /// Seed of all weights.
+        seed: u64,
+        /// Type of the matrices.
+        weight_type: WeightType,
+    },
+}
+
+/// A model ready to run, and what came with it.
+pub struct LoadedModel {
+    /// Runs steps.
+    pub model: Box<dyn Model>,
+    /// What kind of transformer it is.
+    pub spec: DecoderSpec,
+    /// The cache it needs.
+    pub kv_layout: KvLayout,
+    /// What a [`crate::ModelRunner`] of it is to be made with.
+    pub runner_limits: RunnerLimits,
+    /// What its executor cannot do.
+    pub executor_limits: ExecutorLimits,
+    /// Tokenizer, template and generation defaults.
+    pub text: TextAssets,
+    /// For logs and `spillway check`.
+    pub summary: WeightSummary,
+}
+
+/// What an executor asks of the scheduler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecutorLimits {
+    /// Most sequences running at once, if fewer than asked for.
+    pub max_num_seqs: Option<u32>,
+    /// Whether blocks of one sequence may be lent to another; if not, every prompt must be computed from position 0.
+    pub prefix_cache: bool,
+}
+
+/// What the weights are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightSummary {
+    /// Numbers in all weights.
+    pub num_parameters: u64,
+    /// Bytes on the device.
+    pub size_bytes: u64,
+    /// How many tensors there are of each type, most frequent first.
+    pub types: Vec<(String, usize)>,
+}
+
+/// A model's description and where its tensors are.
+struct Opened {
+    spec: DecoderSpec,
+    names: &'static WeightNames,
+    text: TextAssets,
+    weights: OpenedWeights,
+}
+
+enum OpenedWeights {
+    Stored(WeightStore),
+    Dummy(DummyWeights),
+}
+
+/// Loads a model.
+///
+/// # Errors
+///
+/// [`ModelError`] says what is wrong with the files, which option the model cannot honour, or what the device lacks.
+pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, ModelError> {
+    let Opened { spec, names, text, weights } = open(source, options.weights)?;
+    if let Some(problem) = spec.problem() {
+        return Err(ModelError::Malformed { path: source.path().to_owned(), problem });
+    }
+    let runner_limits = runner_limits(&spec, options)?;
+    let (tensors, types) = match &weights {
+        OpenedWeights::Stored(store) => {
+            names.check(&spec, store)?;
+            (TensorSource::Stored(store), store.count_types())
+        }
+        OpenedWeights::Dummy(dummy) => (TensorSource::Dummy(dummy), Vec::new()),
+    };
+    let loader = WeightLoader { device: &options.device, source: tensors, names, policy: options.dtype };
+    let num_parameters = spec.num_parameters().unwrap_or(usize::MAX) as u64;
+    let built = match options.executor {
+        ExecutorKind::Native => build_native(&spec, &loader, &runner_limits)?,
+        ExecutorKind::Candle => build_candle(&spec, &loader, &runner_limits)?,
+    };
+    let summary = WeightSummary { num_parameters, size_bytes: built.size_bytes, types };
+    Ok(LoadedModel {
+        model: built.model,
+        kv_layout: built.kv_layout,
+        executor_limits: built.executor_limits,
+        runner_limits,
+        spec,
+        text,
+        summary,
+    })
+}
+
+/// Reads a model's description without its weights' numbers.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn read_spec(source: &ModelSource) -> Result<DecoderSpec, ModelError> {
+    let opened = open(source, WeightsKind::Dummy { seed: 0, weight_type: WeightType::F32 })?;
+    match opened.spec.problem() {
+        Some(problem) => Err(ModelError::Malformed { path: source.path().to_owned(), problem }),
+        None => Ok(opened.spec),
+    }
+}
+
+/// A model that one of the executors has built.
+struct Built {
+    model: Box<dyn Model>,
+    kv_layout: KvLayout,
+    executor_limits: ExecutorLimits,
+    size_bytes: u64,
+}
+
+fn build_native(
+    spec: &DecoderSpec,
+    loader: &WeightLoader<'_>,
+    limits: &RunnerLimits,
+) -> Result<Built, ModelError> {
+    let weights = DecoderWeights::load(loader, spec)?;
+    let size_bytes = weights.size_bytes() as u64;
+    let decoder_limits = DecoderLimits {
+        max_num_batched_tokens: limits.max_num_batched_tokens as usize,
+        max_num_seqs: limits.max_num_seqs as usize,
+        max_model_len: limits.max_model_len as usize,
+    };
+    let kv_dtype = loader.policy.kv_dtype(loader.source.dominant_type());
+    let decoder = Decoder::new(loader.device.clone(), spec.clone(), weights, decoder_limits)?;
+    Ok(Built {
+        model: Box::new(decoder),
+        kv_layout: spec.kv_layout(kv_dtype),
+        executor_limits: ExecutorLimits { max_num_seqs: None, prefix_cache: true },
+        size_bytes,
+    })
+}
+
+fn build_candle(
+    spec: &DecoderSpec,
+    loader: &WeightLoader<'_>,
+    limits: &RunnerLimits,
+) -> Result<Built, ModelError> {
+    let model = CandleModel::load(spec, loader, limits.max_model_len as usize)?;
+    let size_bytes = model.size_bytes() as u64;
+    Ok(Built {
+        model: Box::new(model),
+        kv_layout: KvLayout { num_layers: 0, ..spec.kv_layout(DType::F32) },
+        executor_limits: ExecutorLimits { max_num_seqs: Some(1), prefix_cache: false },
+        size_bytes,
+    })
+}
+
+fn open(source: &ModelSource, weights: WeightsKind) -> Result<Opened, ModelError> {
+    match source {
+        ModelSource::Folder(folder) => open_folder(folder, weights),
+        ModelSource::Gguf(path) => {
+            let (store, metadata) = WeightStore::open_gguf(path)?;
+            let architecture = Architecture::of_gguf(&metadata)?;
+            let spec = (architecture.spec_from_gguf)(&metadata, &store)?;
+            let text = TextAssets::from_gguf(&metadata)?;
+            let weights = match weights {
+                WeightsKind::File => OpenedWeights::Stored(store),
+                WeightsKind::Dummy { seed, weight_type } => {
+                    OpenedWeights::Dummy(DummyWeights::new(seed, weight_type))
+                }
+            };
+            Ok(Opened { spec, names: &architecture.gguf_names, text, weights })
+        }
+    }
+}
+
+fn open_folder(folder: &Path, weights: WeightsKind) -> Result<Opened, ModelError> {
+    let config = ConfigJson::read(&folder.join("config.json"))?;
+    let architecture = Architecture::of_config(&config)?;
+    let weights = match weights {
+        WeightsKind::File => OpenedWeights::Stored(WeightStore::open_safetensors(folder)?),
+        WeightsKind::Dummy { seed, weight_type } => {
+            OpenedWeights::Dummy(DummyWeights::new(seed, weight_type))
+        }
+    };
+    Ok(Opened {
+        spec: (architecture.spec_from_config)(&config)?,
+        names: &architecture.hf_names,
+        text: TextAssets::from_folder(folder, &config)?,
+        weights,
+    })
+}
+
+fn runner_limits(spec: &DecoderSpec, options: &LoadOptions) -> Result<RunnerLimits, ModelError> {
+    let most = spec.max_positions as u32;
+    let max_model_len = options.max_model_len.unwrap_or(most);
+    for (name, value, limit) in [
+        ("max_model_len", max_model_len, most),
+        ("max_num_seqs", options.max_num_seqs, options.max_num_batched_tokens),
+    ] {
+        if value == 0 || value > limit {
+            return Err(ModelError::OverLimit { name, value: u64::from(value), limit: u64::from(limit) });
+        }
+    }
+    Ok(RunnerLimits {
+        max_num_batched_tokens: options.max_num_batched_tokens,
+        max_num_seqs: options.max_num_seqs,
+        max_model_len,
+    })
+}
+
+impl DtypePolicy {
+    /// The type of the cache, given that of most weights.
+    fn kv_dtype(self, dominant: WeightType) -> DType {
+        match (self, dominant) {
+            (Self::F32, _) | (Self::Auto, WeightType::F32) => DType::F32,
+            (Self::Bf16, _) | (Self::Auto, WeightType::BF16) => DType::BF16,
+            (Self::F16, _)
+            | (Self::Auto, WeightType::F16 | WeightType::Q4_0 | WeightType::Q4_1 | WeightType::Q8_0) => {
+                DType::F16
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+//! What every executor's model does: compute one step's logits.
+
+use crate::batch::ForwardBatch;
+use crate::error::ModelError;
+use crate::kv_cache::KvCache;
+use crate::spec::DecoderSpec;
+
+/// A decoder with weights: the native one, or candle's.
+pub trait Model: Send {
+    /// What kind of transformer this is.
+    fn spec(&self) -> &DecoderSpec;
+
+    /// Computes all tokens of a batch, writes their keys and values, and answers with the logits of the rows that sample.
+    ///
+    /// The batch has been checked, and all its tokens are known.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] if the step could not be computed; the cache's blocks of its rows are then undefined.
+    fn forward(&mut self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Logits<'_>, ModelError>;
+}
+
+/// Logits of the rows that sample, in the batch's order: `[sampling_rows, vocab]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Logits<'a> {
+    values: &'a [f32],
+    vocab_size: usize,
+}
+
+impl<'a> Logits<'a> {
+    /// Wraps row-major logits.
+    pub fn new(values: &'a [f32], vocab_size: usize) -> Self {
+        Self { values, vocab_size }
+    }
+
+    /// One row after the other, each `[vocab]`.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &'a [f32]> {
+        self.values.chunks_exact(self.vocab_size)
+    }
+}

@@ -1,0 +1,103 @@
+//! From one row of logits to one token.
+//!
+//! Everything is computed in one fixed order, so that the same logits and the same seed give the same token on every
+//! machine and whatever else runs. Nothing is sorted but the few candidates at the edge of a cut.
+//!
+//! In a request's path: after the decoder's last product; [`crate::ModelRunner`] calls it once for each row that samples.
+
+use spillway_types::{RandomSampling, Sampling, TokenId};
+
+use crate::batch::{RowError, RowSampling, SampledToken};
+
+mod candidates;
+mod exp;
+mod philox;
+
+pub(crate) use philox::philox4x32_10;
+
+use candidates::Candidates;
+use exp::sum_of_exp;
+use philox::uniform;
+
+/// Chooses tokens; its scratch memory is made once, for one vocabulary.
+#[derive(Debug)]
+pub struct Sampler {
+    candidates: Candidates,
+}
+
+impl Sampler {
+    /// A sampler for rows of up to `vocab_size` logits.
+    pub fn new(vocab_size: usize) -> Self {
+        Self { candidates: Candidates::with_capacity(vocab_size) }
+    }
+
+    /// Chooses one token from `logits`: `[vocab]`.
+    ///
+    /// # Errors
+    ///
+    /// [`RowError::LogitsNotFinite`] if a logit is NaN or positive infinity, or all are negative infinity.
+    pub fn sample(&mut self, logits: &[f32], row: &RowSampling) -> Result<SampledToken, RowError> {
+        let maximum = checked_maximum(logits)?;
+        let token_idx = match &row.sampling {
+            Sampling::Greedy => first_of(logits, maximum),
+            Sampling::Random(random) => self.draw(logits, maximum, random, row),
+        };
+        let log_normaliser = f64::from(maximum) + sum_of_exp(logits, maximum).ln();
+        let logprob = (f64::from(logits[token_idx]) - log_normaliser) as f32;
+        Ok(SampledToken { token: TokenId(token_idx as u32), logprob })
+    }
+
+    /// Draws from the distribution at the row's temperature, after the cuts in their order.
+    fn draw(&mut self, logits: &[f32], maximum: f32, random: &RandomSampling, row: &RowSampling) -> usize {
+        let candidates = &mut self.candidates;
+        candidates.fill(logits, maximum, random.temperature());
+        if let Some(top_k) = random.top_k() {
+            candidates.keep_most_likely(top_k.get() as usize);
+        }
+        if let Some(top_p) = random.top_p() {
+            candidates.keep_nucleus(top_p);
+        }
+        if let Some(min_p) = random.min_p() {
+            candidates.keep_at_least(min_p);
+        }
+        candidates.pick(uniform(row.seed, row.choice, row.position)) as usize
+    }
+}
+
+/// The largest logit of a row that is a distribution.
+fn checked_maximum(logits: &[f32]) -> Result<f32, RowError> {
+    const LANES: usize = 16;
+    let mut maxima = [f32::NEG_INFINITY; LANES];
+    let mut is_bad = [false; LANES];
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            // False for NaN as well, which a maximum would pass over.
+            is_bad[lane] |= !(chunk[lane] < f32::INFINITY);
+            maxima[lane] = if chunk[lane] > maxima[lane] { chunk[lane] } else { maxima[lane] };
+        }
+    }
+    let bad_rest = rest.iter().any(|&logit| !(logit < f32::INFINITY));
+    let maximum = maxima.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+    if bad_rest || is_bad.contains(&true) || maximum == f32::NEG_INFINITY {
+        let first = logits.iter().position(|&logit| !(logit < f32::INFINITY)).unwrap_or(0);
+        return Err(RowError::LogitsNotFinite { token_id: first as u32 });
+    }
+    Ok(maximum)
+}
+
+/// The lowest index of `value`, which is in the row.
+fn first_of(logits: &[f32], value: f32) -> usize {
+    const CHUNK: usize = 64;
+    for (chunk_idx, chunk) in logits.chunks(CHUNK).enumerate() {
+        // Looked at whole first: a fold has no early exit and so is computed many lanes at a time.
+        if chunk.iter().fold(false, |found, logit| found | (*logit >= value)) {
+            let offset = chunk.iter().position(|logit| *logit >= value).unwrap_or(0);
+            return chunk_idx * CHUNK + offset;
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests;

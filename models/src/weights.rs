@@ -1,0 +1,205 @@
+//! The weights of a model on disk, whatever the format: names, shapes, types and bytes.
+//!
+//! Files are mapped, never read into memory as a whole. Nothing here knows what a tensor is for; which ones a model
+//! needs is said in [`crate::arch`] and checked in [`crate::load`].
+//!
+//! # Invariants
+//!
+//! - A [`StoredTensor`] has exactly the bytes that its shape and type call for: checked when the file is opened.
+//! - No count in a header is believed before the file has been seen to be long enough for it.
+//!
+//! Deliberately absent: writing, and loading by parts; a model is served whole.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use spillway_kernels::WeightType;
+
+use crate::error::ModelError;
+
+mod convert;
+pub(crate) mod gguf;
+mod mapped_file;
+mod safetensors;
+
+pub(crate) use convert::to_f32;
+pub(crate) use gguf::GgufMetadata;
+
+use mapped_file::MappedFile;
+
+/// The tensors of one or several files behind one list of names.
+#[derive(Debug)]
+pub(crate) struct WeightStore {
+    origin: PathBuf,
+    files: Vec<MappedFile>,
+    tensors: BTreeMap<String, Entry>,
+}
+
+/// How a file says that a tensor's numbers are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoredType {
+    /// A type that kernels compute with.
+    Known(WeightType),
+    /// Any other, by the format's own name.
+    Other(String),
+}
+
+impl fmt::Display for StoredType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(weight_type) => weight_type.fmt(formatter),
+            Self::Other(name) => name.fmt(formatter),
+        }
+    }
+}
+
+/// Where one tensor is.
+#[derive(Debug)]
+struct Entry {
+    file_idx: usize,
+    bytes: Range<usize>,
+    shape: Vec<usize>,
+    stored_type: StoredType,
+}
+
+/// One tensor in its file's own bytes, little-endian and row-major.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoredTensor<'a> {
+    /// How its numbers are stored.
+    pub(crate) weight_type: WeightType,
+    /// All of them.
+    pub(crate) bytes: &'a [u8],
+}
+
+impl WeightStore {
+    /// Maps the safetensors files of a folder: those that its index names, or the only one there is.
+    pub(crate) fn open_safetensors(folder: &Path) -> Result<Self, ModelError> {
+        let mut store = Self { origin: folder.to_owned(), files: Vec::new(), tensors: BTreeMap::new() };
+        safetensors::open_folder(folder, &mut store)?;
+        Ok(store)
+    }
+
+    /// Maps a GGUF file and reads its metadata.
+    pub(crate) fn open_gguf(path: &Path) -> Result<(Self, GgufMetadata), ModelError> {
+        let mut store = Self { origin: path.to_owned(), files: Vec::new(), tensors: BTreeMap::new() };
+        let metadata = gguf::open_file(path, &mut store)?;
+        Ok((store, metadata))
+    }
+
+    /// The file or folder that was opened.
+    pub(crate) fn origin(&self) -> &Path {
+        &self.origin
+    }
+
+    /// All names, in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Whether a tensor of this name exists.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// How many tensors there are of each type, most frequent first.
+    pub(crate) fn count_types(&self) -> Vec<(String, usize)> {
+        let mut counts = BTreeMap::new();
+        for entry in self.tensors.values() {
+            *counts.entry(entry.stored_type.to_string()).or_insert(0) += 1;
+        }
+        let mut counts: Vec<_> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        counts
+    }
+
+    /// The type that most of the numbers have.
+    pub(crate) fn dominant_type(&self) -> WeightType {
+        let mut counts: Vec<(WeightType, usize)> = Vec::new();
+        for entry in self.tensors.values() {
+            let StoredType::Known(weight_type) = entry.stored_type else { continue };
+            let numbers = entry.shape.iter().product::<usize>();
+            match counts.iter_mut().find(|(known, _)| *known == weight_type) {
+                Some((_, count)) => *count += numbers,
+                None => counts.push((weight_type, numbers)),
+            }
+        }
+        counts
+            .into_iter()
+            .max_by_key(|(_, count)| *count)
+            .map_or(WeightType::F32, |(weight_type, _)| weight_type)
+    }
+
+    /// A tensor whose shape must be `expected`.
+    pub(crate) fn tensor(&self, name: &str, expected: &[usize]) -> Result<StoredTensor<'_>, ModelError> {
+        let Some((name, entry)) = self.tensors.get_key_value(name) else {
+            return Err(ModelError::Tensors {
+                path: self.origin.clone(),
+                missing: vec![name.to_owned()],
+                left_over: Vec::new(),
+            });
+        };
+        let weight_type = match &entry.stored_type {
+            StoredType::Known(weight_type) => *weight_type,
+            StoredType::Other(type_name) => {
+                return Err(ModelError::Unsupported {
+                    path: self.files[entry.file_idx].path().to_owned(),
+                    feature: format!("tensor `{name}` of type {type_name}"),
+                    supported: "supported types are F32, F16, BF16, Q4_0, Q4_1 and Q8_0".to_owned(),
+                });
+            }
+        };
+        if entry.shape != expected {
+            return Err(ModelError::TensorShape {
+                name: name.clone(),
+                actual: entry.shape.clone(),
+                expected: expected.to_vec(),
+            });
+        }
+        let bytes = &self.files[entry.file_idx][entry.bytes.clone()];
+        Ok(StoredTensor { weight_type, bytes })
+    }
+
+    /// Adds a tensor whose byte range is known to lie inside its file.
+    fn insert(&mut self, name: String, entry: Entry) -> Result<(), ModelError> {
+        let path = self.files[entry.file_idx].path();
+        if let StoredType::Known(weight_type) = entry.stored_type {
+            let expected = num_bytes(weight_type, &entry.shape);
+            if expected != Some(entry.bytes.len()) {
+                return Err(ModelError::Malformed {
+                    path: path.to_owned(),
+                    problem: format!(
+                        "tensor `{name}` of shape {:?} and type {weight_type} has {} bytes",
+                        entry.shape,
+                        entry.bytes.len()
+                    ),
+                });
+            }
+        }
+        if self.tensors.contains_key(&name) {
+            return Err(ModelError::Malformed {
+                path: path.to_owned(),
+                problem: format!("tensor `{name}` exists twice"),
+            });
+        }
+        self.tensors.insert(name, entry);
+        Ok(())
+    }
+}
+
+impl StoredTensor<'_> {
+    /// The numbers as f32, exactly as the format defines them.
+    pub(crate) fn to_f32(self) -> Vec<f32> {
+        to_f32(self.weight_type, self.bytes)
+    }
+}
+
+/// Bytes of a tensor, unless they overflow or its rows are no whole number of blocks.
+fn num_bytes(weight_type: WeightType, shape: &[usize]) -> Option<usize> {
+    let (&columns, outer) = shape.split_last().unwrap_or((&1, &[]));
+    outer.iter().try_fold(weight_type.row_bytes(columns)?, |bytes, &size| bytes.checked_mul(size))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,90 @@
+use super::metadata::GgufValue;
+use super::writer::GgufWriter;
+use super::*;
+
+fn sample() -> Vec<u8> {
+    GgufWriter::default()
+        .pair("general.architecture", GgufValue::Text("llama".to_owned()))
+        .pair("llama.block_count", GgufValue::Unsigned(2))
+        .pair("tokens", GgufValue::Texts(vec!["a".to_owned(), "é".to_owned()]))
+        .pair("scores", GgufValue::Array(vec![GgufValue::Float(-1.0), GgufValue::Float(2.5)]))
+        .tensor("one", &[2, 3], 0, (0..6).flat_map(|i| (i as f32).to_le_bytes()).collect())
+        .tensor("two", &[32], 8, vec![0; 34])
+        .finish()
+}
+
+fn open(bytes: &[u8]) -> Result<(WeightStore, GgufMetadata), ModelError> {
+    let folder = crate::weights::tests::temporary_folder();
+    let path = folder.path().join("model.gguf");
+    std::fs::write(&path, bytes).expect("the folder takes a file");
+    WeightStore::open_gguf(&path)
+}
+
+#[test]
+fn reads_tensors_and_metadata_by_name() {
+    let (store, metadata) = open(&sample()).expect("the file is well formed");
+    let one = store.tensor("one", &[2, 3]).expect("it has this shape");
+    assert_eq!(one.to_f32(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    assert_eq!(store.tensor("two", &[32]).expect("it is there").weight_type, WeightType::Q8_0);
+    assert_eq!(metadata.required_u32("llama.block_count").expect("an integer"), 2);
+    assert_eq!(metadata.texts("tokens").expect("texts"), ["a", "é"]);
+    assert_eq!(metadata.numbers("scores").expect("numbers"), [-1.0, 2.5]);
+    let error = metadata.u32("general.architecture").expect_err("it is a text").to_string();
+    assert!(error.contains("`general.architecture` is a string, expected an integer"), "{error}");
+    let error = store.tensor("one", &[3, 2]).expect_err("the shape differs").to_string();
+    assert_eq!(error, "tensor `one` has shape [2, 3], the configuration calls for [3, 2]");
+}
+
+#[test]
+fn every_truncation_is_an_error_and_no_panic() {
+    let bytes = sample();
+    for len in 0..bytes.len() {
+        assert!(open(&bytes[..len]).is_err(), "a file cut to {len} bytes was read");
+    }
+}
+
+#[test]
+fn flipped_bytes_never_panic() {
+    let bytes = sample();
+    for at in 0..bytes.len() {
+        for value in [0x00, 0x7f, 0xff] {
+            let mut spoiled = bytes.clone();
+            spoiled[at] = value;
+            // Whether it is still well formed does not matter here.
+            drop(open(&spoiled));
+        }
+    }
+}
+
+#[test]
+fn a_lying_count_is_refused_before_anything_is_allocated() {
+    let mut bytes = sample();
+    bytes[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
+    let error = open(&bytes).expect_err("no file holds that many").to_string();
+    assert!(error.contains("names 18446744073709551615 tensors"), "{error}");
+    let mut bytes = sample();
+    bytes[16..24].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+    let error = open(&bytes).expect_err("no file holds that many").to_string();
+    assert!(error.contains("names 1099511627776 metadata pairs"), "{error}");
+}
+
+#[test]
+fn other_formats_and_versions_are_named() {
+    let check = |spoil: fn(&mut Vec<u8>), expected: &str| {
+        let mut bytes = sample();
+        spoil(&mut bytes);
+        let error = open(&bytes).expect_err("the file was spoiled").to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    check(|bytes| bytes[0] = b'X', "does not begin with `GGUF`");
+    check(|bytes| bytes[4] = 1, "its version is 1, versions 2 and 3 are read");
+    check(|bytes| bytes[4..8].copy_from_slice(&3_u32.to_be_bytes()), "big-endian");
+}
+
+#[test]
+fn a_type_without_kernels_is_refused_by_name_when_asked_for() {
+    let bytes = GgufWriter::default().tensor("x", &[256], 12, vec![0; 144]).finish();
+    let (store, _) = open(&bytes).expect("the header is well formed");
+    let error = store.tensor("x", &[256]).expect_err("no kernel computes with it").to_string();
+    assert!(error.contains("tensor `x` of type Q4_K"), "{error}");
+}
