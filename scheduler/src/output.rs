@@ -13,7 +13,8 @@ use spillway_types::{FinishReason, RequestId, SeqId, StepId, TokenId};
 pub struct SchedulerOutput {
     /// Name of the step; [`complete`](crate::Scheduler::complete) or [`fail`](crate::Scheduler::fail) must follow.
     pub step: StepId,
-    /// What to compute, oldest sequence first. Never empty, and at most one row for a sequence.
+    /// What to compute: running sequences in order of rank, then those admitted now. Never empty, and at most one row
+    /// for a sequence.
     pub rows: Vec<ScheduledRow>,
     /// Sequences that began, or began again after a preemption, with this step. Each has a row.
     pub admitted: Vec<Admission>,

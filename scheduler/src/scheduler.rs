@@ -50,6 +50,8 @@ pub struct Scheduler {
     order: Vec<Rank>,
     /// Planned steps that are not completed, oldest first.
     in_flight: VecDeque<PlannedStep>,
+    /// Why the first in line was not admitted, if it was tried.
+    refusal: Option<admission::Refusal>,
     /// Preempted since the last planned step.
     preempted: Vec<SeqId>,
     next_seq_id: SeqId,
@@ -108,6 +110,7 @@ impl Scheduler {
             running: HashMap::new(),
             order: Vec::new(),
             in_flight: VecDeque::new(),
+            refusal: None,
             preempted: Vec::new(),
             next_seq_id: SeqId(0),
             next_step: StepId(1),

@@ -1,8 +1,19 @@
 //! Lets waiting sequences run, while budget, places and blocks last.
 
+use spillway_types::SeqId;
+
 use super::Scheduler;
 use super::plan::Draft;
 use crate::Admission;
+
+/// The first in line did not fit when so many blocks were free. It is not tried again before more are, since looking
+/// for a long prompt's blocks in every step would cost more than planning the step. It fits at the latest when nobody
+/// runs, since all blocks are free then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusal {
+    seq_id: SeqId,
+    num_free: u32,
+}
 
 impl Scheduler {
     /// Admits waiting sequences in order of rank, until one does not fit. Nobody overtakes it, so nobody starves.
@@ -19,7 +30,8 @@ impl Scheduler {
 
     /// Admits the first in line. False if there is none, or no room for it yet.
     fn admit_first(&mut self, draft: &mut Draft) -> bool {
-        if self.pool.num_free() == 0 || !self.find_shared_blocks() {
+        let num_free = self.pool.num_free();
+        if num_free == 0 || !self.find_shared_blocks() {
             return false;
         }
         let block_size = self.config.block_size;
@@ -27,7 +39,10 @@ impl Scheduler {
         let (seq_id, known_len) = (first.sequence.seq_id, first.sequence.known_len());
         let num_shared = self.buffers.found_blocks.len() as u32;
         let num_new = block_size.blocks_for(known_len) - num_shared;
-        let Ok(table) = self.pool.lend(&self.buffers.found_blocks, num_new) else { return false };
+        let Ok(table) = self.pool.lend(&self.buffers.found_blocks, num_new) else {
+            self.refusal = Some(Refusal { seq_id, num_free });
+            return false;
+        };
 
         let waiting = self.waiting.remove(seq_id).expect("it was first in line");
         self.requests.note_not_waiting(waiting.sequence.request_id);
@@ -48,12 +63,17 @@ impl Scheduler {
     }
 
     /// Lists the computed blocks that the first in line can begin with, from the prefix cache or from its leader.
-    /// At least one token is left to compute, since its logits are needed. False if nobody is ready to be admitted.
+    /// At least one token is left to compute, since its logits are needed. False if it cannot be admitted yet.
     fn find_shared_blocks(&mut self) -> bool {
         let Some(first) = self.waiting.first_mut(self.now).filter(|first| first.is_ready()) else {
             return false;
         };
         let sequence = &mut first.sequence;
+        let still_refuses =
+            |refusal: Refusal| refusal.seq_id == sequence.seq_id && self.pool.num_free() <= refusal.num_free;
+        if self.refusal.is_some_and(still_refuses) {
+            return false;
+        }
         let found = &mut self.buffers.found_blocks;
         found.clear();
         if self.config.prefix_caching {
