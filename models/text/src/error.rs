@@ -52,6 +52,13 @@ pub enum TextError {
         known: String,
     },
 
+    /// The GGUF file gives a token a type that the format does not have.
+    #[error("token type is {number}, must be from 1 to 6; convert the model again")]
+    UnknownTokenType {
+        /// The number in the file.
+        number: i32,
+    },
+
     /// A list in the GGUF file does not have one entry for each token.
     #[error("vocabulary list `{list}` has {len} entries, must have one for each of the {num_tokens} tokens")]
     VocabularyLength {

@@ -39,16 +39,20 @@ pub enum TokenType {
 }
 
 impl TokenType {
-    /// The type with this number in a GGUF file, if there is one.
-    pub fn from_gguf(number: i32) -> Option<Self> {
+    /// The type with this number in a GGUF file.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError::UnknownTokenType`] if there is none.
+    pub fn from_gguf(number: i32) -> Result<Self, TextError> {
         match number {
-            1 => Some(Self::Normal),
-            2 => Some(Self::Unknown),
-            3 => Some(Self::Control),
-            4 => Some(Self::UserDefined),
-            5 => Some(Self::Unused),
-            6 => Some(Self::Byte),
-            _ => None,
+            1 => Ok(Self::Normal),
+            2 => Ok(Self::Unknown),
+            3 => Ok(Self::Control),
+            4 => Ok(Self::UserDefined),
+            5 => Ok(Self::Unused),
+            6 => Ok(Self::Byte),
+            _ => Err(TextError::UnknownTokenType { number }),
         }
     }
 }

@@ -156,6 +156,13 @@ fn what_a_gguf_file_has_wrong_is_named() {
 }
 
 #[test]
+fn a_token_type_that_the_format_lacks_is_named() {
+    assert_eq!(TokenType::from_gguf(3).ok(), Some(TokenType::Control));
+    let error = TokenType::from_gguf(7).expect_err("there is no such type");
+    assert_eq!(error.to_string(), "token type is 7, must be from 1 to 6; convert the model again");
+}
+
+#[test]
 fn an_id_beyond_the_vocabulary_is_named() {
     let tokenizer = byte_level(&[]);
     let error = tokenizer.decode(&[TokenId(300)], SpecialText::Show).expect_err("there is no such token");
