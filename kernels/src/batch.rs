@@ -65,11 +65,7 @@ impl StepBatch {
     /// does not fit 32 bits.
     pub fn new(limits: BatchLimits) -> Result<Self, KernelError> {
         if limits.block_size == 0 {
-            return Err(KernelError::Invalid {
-                name: "block_size",
-                value: 0,
-                rule: "be at least 1",
-            });
+            return Err(KernelError::Invalid { name: "block_size", value: 0, rule: "be at least 1" });
         }
         for (name, value) in [
             ("max_tokens", limits.max_tokens),
@@ -119,11 +115,7 @@ impl StepBatch {
     pub fn push_row(&mut self, row: BatchRow<'_>) -> Result<(), KernelError> {
         let num_new = row.tokens.len();
         if num_new == 0 {
-            return Err(KernelError::Invalid {
-                name: "tokens of a row",
-                value: 0,
-                rule: "be at least 1",
-            });
+            return Err(KernelError::Invalid { name: "tokens of a row", value: 0, rule: "be at least 1" });
         }
         let block_size = self.limits.block_size;
         let kv_len = row.start as usize + num_new;

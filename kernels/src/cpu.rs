@@ -20,6 +20,7 @@ use crate::error::KernelError;
 
 mod activation;
 mod attention;
+mod cache_element;
 mod disjoint;
 mod embedding;
 mod isa;
@@ -80,6 +81,13 @@ impl CpuDevice {
         );
         crate::error::expect_at_most("num_threads", num_threads, MAX_THREADS)?;
         Ok(Self { isa, pool: Arc::new(ThreadPool::new(num_threads)?) })
+    }
+
+    /// A device for each instruction set that this processor has.
+    #[cfg(test)]
+    pub(crate) fn all_for_tests(num_threads: usize) -> Vec<Self> {
+        let pool = Arc::new(ThreadPool::new(num_threads).expect("threads start"));
+        ActiveIsa::all().into_iter().map(|isa| Self { isa, pool: Arc::clone(&pool) }).collect()
     }
 
     /// The instruction set in use.

@@ -15,16 +15,16 @@
 //!
 //! Models, files, tokens' meaning, sampling: nothing of ours is imported here.
 
-mod error;
-pub mod tensor;
-pub mod weight;
 pub mod batch;
-pub mod kv;
-pub mod device;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod device;
+mod error;
+pub mod kv;
 pub mod ops;
+pub mod tensor;
+pub mod weight;
 
 pub use batch::{BatchLimits, BatchRow, StepBatch};
 pub use cpu::{CpuDevice, CpuOptions, Isa, IsaChoice};

@@ -3,16 +3,16 @@
 //! Every op checks its arguments and then runs on the device that holds them. Zero tokens are fine:
 //! nothing is computed. None of them allocates.
 
-mod embed;
 mod add_rms_norm;
-mod linear;
-mod rope_and_cache;
 mod attention;
+mod embed;
 mod gated_act;
 mod gather_rows;
+mod linear;
+mod rope_and_cache;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use add_rms_norm::{NormArguments, add_rms_norm};
 pub use attention::{AttentionArguments, attention};

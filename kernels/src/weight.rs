@@ -12,8 +12,8 @@ use crate::error::KernelError;
 
 /// How a weight's numbers are stored.
 ///
-/// The quantised types are GGUF's blocks of 32 along `k`: Q4_0 is `d * (q - 8)`, Q4_1 is `d * q + m`,
-/// Q8_0 is `d * q`, with `d` and `m` in f16.
+/// The quantised types are GGUF's blocks of 32 along `k`: `Q4_0` is `d * (q - 8)`, `Q4_1` is `d * q + m`,
+/// `Q8_0` is `d * q`, with `d` and `m` in f16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WeightType {
     /// Single precision.
@@ -89,11 +89,7 @@ impl<'a> WeightSource<'a> {
     ///
     /// [`KernelError::Invalid`] if `k` is no whole number of blocks or a side is zero,
     /// [`KernelError::ByteLength`] if the bytes are not as many as the shape calls for.
-    pub fn new(
-        weight_type: WeightType,
-        [n, k]: [usize; 2],
-        bytes: &'a [u8],
-    ) -> Result<Self, KernelError> {
+    pub fn new(weight_type: WeightType, [n, k]: [usize; 2], bytes: &'a [u8]) -> Result<Self, KernelError> {
         for (name, value) in [("rows of a weight", n), ("columns of a weight", k)] {
             if value == 0 {
                 return Err(KernelError::Invalid { name, value, rule: "be at least 1" });
@@ -170,10 +166,7 @@ impl PackedWeight {
             crate::error::expect_shape("weight", source.shape(), [source.n, first.k])?;
             let convertible = compute_type.block_len() == 1 || source.weight_type == compute_type;
             if !convertible {
-                return Err(KernelError::Conversion {
-                    source_type: source.weight_type,
-                    compute_type,
-                });
+                return Err(KernelError::Conversion { source_type: source.weight_type, compute_type });
             }
             n += source.n;
         }

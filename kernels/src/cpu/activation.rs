@@ -1,9 +1,9 @@
 //! The gated activation of the feed-forward layer.
 
+use super::CpuDevice;
 use super::disjoint::Disjoint;
 use super::isa::Task;
 use super::simd::{LANES, Simd, exp};
-use super::CpuDevice;
 
 /// Rows that one unit computes.
 const ROWS_PER_UNIT: usize = 4;

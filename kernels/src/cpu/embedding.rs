@@ -1,7 +1,7 @@
 //! Gathering rows: of an embedding table, and of activations.
 
-use super::{CpuDevice, CpuWeight};
 use super::disjoint::Disjoint;
+use super::{CpuDevice, CpuWeight};
 
 /// Tokens that one unit gathers.
 const TOKENS_PER_UNIT: usize = 8;

@@ -5,9 +5,9 @@ use std::fmt;
 
 use crate::error::KernelError;
 
-use super::simd::{Portable, Simd};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
+use super::simd::{Portable, Simd};
 
 /// A family of instruction sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +51,26 @@ impl Isa {
     }
 }
 
+/// An instruction that only some members of a family have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extension {
+    /// No use for any.
+    None,
+    /// Dot products of bytes.
+    Bytes,
+    /// Dot products of pairs of bf16.
+    Pairs,
+}
+
 /// Work that is compiled for every instruction set.
 ///
 /// `run` and all it calls must be `#[inline(always)]`, so that they become part of a function that has
 /// the instruction set's features.
 pub(super) trait Task {
+    /// The instruction beyond the family's own that the work gains from. Work is not compiled for
+    /// extensions that it has no use for.
+    const EXTENSION: Extension = Extension::None;
+
     /// Does the work with vectors of `S`.
     fn run<S: Simd>(self, simd: S);
 }
@@ -94,16 +109,12 @@ impl ActiveIsa {
 
     #[cfg(target_arch = "x86_64")]
     fn detect_avx512() -> Option<Self> {
-        Avx512::<true>::detect()
-            .map(Self::Avx512Bf16)
-            .or_else(|| Avx512::<false>::detect().map(Self::Avx512))
+        Avx512::<true>::detect().map(Self::Avx512Bf16).or_else(|| Avx512::<false>::detect().map(Self::Avx512))
     }
 
     #[cfg(target_arch = "x86_64")]
     fn detect_avx2() -> Option<Self> {
-        Avx2::<true>::detect()
-            .map(Self::Avx2Vnni)
-            .or_else(|| Avx2::<false>::detect().map(Self::Avx2))
+        Avx2::<true>::detect().map(Self::Avx2Vnni).or_else(|| Avx2::<false>::detect().map(Self::Avx2))
     }
 
     #[cfg(not(target_arch = "x86_64"))]
@@ -145,15 +156,29 @@ impl ActiveIsa {
     #[inline]
     pub(super) fn run<T: Task>(self, task: T) {
         match self {
-            // SAFETY (all four): the token exists only where its features were detected.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Bf16(simd) => unsafe { run_avx512_bf16(simd, task) },
+            Self::Avx512Bf16(simd) => {
+                if const { matches!(T::EXTENSION, Extension::Pairs) } {
+                    // SAFETY: the token exists only where its features were detected.
+                    unsafe { run_avx512_bf16(simd, task) }
+                } else {
+                    // SAFETY: as above; the features are a part of the token's.
+                    unsafe { run_avx512(simd.without_extension(), task) }
+                }
+            }
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(simd) => unsafe { run_avx512(simd, task) },
-            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2Vnni(simd) => unsafe { run_avx2_vnni(simd, task) },
+            Self::Avx2Vnni(simd) => {
+                if const { matches!(T::EXTENSION, Extension::Bytes) } {
+                    // SAFETY: as above.
+                    unsafe { run_avx2_vnni(simd, task) }
+                } else {
+                    // SAFETY: as above; the features are a part of the token's.
+                    unsafe { run_avx2(simd.without_extension(), task) }
+                }
+            }
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(simd) => unsafe { run_avx2(simd, task) },

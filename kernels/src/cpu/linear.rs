@@ -11,7 +11,7 @@ use crate::error::KernelError;
 use crate::weight::WeightType;
 
 use super::disjoint::Disjoint;
-use super::isa::Task;
+use super::isa::{Extension, Task};
 use super::simd::{LANES, Simd};
 use super::{CpuDevice, CpuWeight, CpuWorkspace};
 
@@ -21,7 +21,7 @@ mod quantised;
 
 use float::{F16Panels, F32Panels, PairPanels};
 use inputs::{convert_to_pairs, quantise};
-use quantised::{NibblePanels, BytePanels};
+use quantised::{BytePanels, NibblePanels};
 
 /// Panels that a tile with few rows takes at once: enough loads under way to keep memory busy.
 const FEW_ROW_PANELS: usize = 4;
@@ -34,6 +34,8 @@ const UNITS_PER_THREAD: usize = 6;
 
 /// The panels of a weight and the converted activations, as one kind of product sees them.
 trait Panels: Copy + Sync {
+    /// The instruction that tiles gain from.
+    const EXTENSION: Extension;
     /// Panels that a tile with many rows takes at once.
     const MANY_ROW_PANELS: usize;
 
@@ -48,9 +50,6 @@ trait Panels: Copy + Sync {
         row: usize,
         panel: usize,
     ) -> [[S::Floats; P]; R];
-
-    /// Rows of the tallest tile.
-    fn max_tile_rows<S: Simd>() -> usize;
 }
 
 /// What a product reads.
@@ -153,17 +152,19 @@ struct Unit<'a, K> {
 }
 
 impl<K: Panels> Task for Unit<'_, K> {
+    const EXTENSION: Extension = K::EXTENSION;
+
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let (mut panel, last) = self.panel_range;
-        let many_rows = self.rows.1 - self.rows.0 >= MANY_ROWS;
-        if !many_rows {
+        if self.rows.1 - self.rows.0 < MANY_ROWS {
             while last - panel >= FEW_ROW_PANELS {
-                self.rows_of_panels::<S, FEW_ROW_PANELS>(simd, panel);
+                for row in self.rows.0..self.rows.1 {
+                    self.tile::<S, 1, FEW_ROW_PANELS>(simd, row, panel);
+                }
                 panel += FEW_ROW_PANELS;
             }
-        }
-        if !many_rows || K::MANY_ROW_PANELS == 2 {
+        } else if K::MANY_ROW_PANELS == 2 {
             while last - panel >= 2 {
                 self.rows_of_panels::<S, 2>(simd, panel);
                 panel += 2;
@@ -181,24 +182,19 @@ impl<K: Panels> Unit<'_, K> {
     #[inline(always)]
     fn rows_of_panels<S: Simd, const P: usize>(&self, simd: S, panel: usize) {
         let (mut row, last) = self.rows;
-        if P < FEW_ROW_PANELS {
-            if K::max_tile_rows::<S>() >= 8 {
-                while last - row >= 8 {
-                    self.tile::<S, 8, P>(simd, row, panel);
-                    row += 8;
-                }
-            }
-            while last - row >= 4 {
-                self.tile::<S, 4, P>(simd, row, panel);
-                row += 4;
+        if S::TALL_TILES && P == K::MANY_ROW_PANELS {
+            while last - row >= 8 {
+                self.tile::<S, 8, P>(simd, row, panel);
+                row += 8;
             }
         }
-        while last - row >= 2 {
-            self.tile::<S, 2, P>(simd, row, panel);
-            row += 2;
+        while last - row >= 4 {
+            self.tile::<S, 4, P>(simd, row, panel);
+            row += 4;
         }
-        if row < last {
+        while row < last {
             self.tile::<S, 1, P>(simd, row, panel);
+            row += 1;
         }
     }
 

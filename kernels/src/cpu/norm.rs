@@ -1,9 +1,9 @@
 //! Root mean square normalisation with the residual's addition.
 
+use super::CpuDevice;
 use super::disjoint::Disjoint;
 use super::isa::Task;
 use super::simd::{LANES, Simd};
-use super::CpuDevice;
 
 /// Rows that one unit normalises.
 const ROWS_PER_UNIT: usize = 8;
@@ -19,12 +19,7 @@ pub(crate) struct NormInputs<'a> {
 }
 
 /// Adds `delta` to `residual`, and writes the normalised sum to `out`: all `[tokens, hidden]`.
-pub(crate) fn add_rms_norm(
-    cpu: &CpuDevice,
-    inputs: NormInputs<'_>,
-    residual: &mut [f32],
-    out: &mut [f32],
-) {
+pub(crate) fn add_rms_norm(cpu: &CpuDevice, inputs: NormInputs<'_>, residual: &mut [f32], out: &mut [f32]) {
     let NormInputs { delta, weight, epsilon } = inputs;
     let hidden = weight.len();
     let num_rows = residual.len() / hidden;
@@ -33,8 +28,7 @@ pub(crate) fn add_rms_norm(
         for row in unit * ROWS_PER_UNIT..num_rows.min((unit + 1) * ROWS_PER_UNIT) {
             let range = row * hidden..(row + 1) * hidden;
             // SAFETY: units are ranges of rows that do not overlap.
-            let (residual, out) =
-                unsafe { (residual.part(range.clone()), out.part(range.clone())) };
+            let (residual, out) = unsafe { (residual.part(range.clone()), out.part(range.clone())) };
             let delta = delta.map(|delta| &delta[range]);
             cpu.isa.run(NormRow { delta, weight, epsilon, residual, out });
         }

@@ -120,7 +120,7 @@ impl ThreadPool {
         let shared = &*self.shared;
         // SAFETY: only the lifetime changes. Workers use the pointer only between entering and leaving
         // an open job, and this function neither returns nor unwinds before all have left.
-        let run_unbound = unsafe { std::mem::transmute::<*const Run<'_>, *const Run<'static>>(run) };
+        let run_unbound = unsafe { std::mem::transmute::<&Run<'_>, &Run<'static>>(run) };
         // SAFETY: the turn is held and the last job's workers have left, so nobody reads `job`.
         unsafe { *shared.job.get() = Some(Job { run: run_unbound, num_units }) };
         shared.next_unit.store(0, Ordering::Relaxed);
@@ -240,8 +240,7 @@ mod tests {
             let pool = ThreadPool::new(num_threads).expect("threads start");
             for num_units in [0, 1, 2, 7, 100] {
                 for _ in 0..50 {
-                    let counts: Vec<AtomicUsize> =
-                        (0..num_units).map(|_| AtomicUsize::new(0)).collect();
+                    let counts: Vec<AtomicUsize> = (0..num_units).map(|_| AtomicUsize::new(0)).collect();
                     pool.run(num_units, &|thread, unit| {
                         assert!(thread < num_threads);
                         counts[unit].fetch_add(1, Ordering::Relaxed);

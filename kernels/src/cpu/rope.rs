@@ -2,13 +2,12 @@
 
 use crate::kv::KvLayout;
 use crate::ops::RopeStyle;
-use crate::tensor::DType;
-use crate::tensor::buffer::Element;
 
+use super::CpuDevice;
+use super::cache_element::CacheElement;
 use super::disjoint::Disjoint;
 use super::isa::Task;
 use super::simd::{LANES, Simd};
-use super::CpuDevice;
 
 /// Tokens that one unit turns.
 const TOKENS_PER_UNIT: usize = 8;
@@ -35,7 +34,7 @@ pub(crate) struct Rope<'a> {
 ///
 /// The second part goes head by head, so that threads write apart even if a caller's block tables
 /// were to name one slot twice.
-pub(crate) fn rope_and_cache<T: Element + Send>(
+pub(crate) fn rope_and_cache<T: CacheElement>(
     cpu: &CpuDevice,
     rope: Rope<'_>,
     qkv: &mut [f32],
@@ -105,16 +104,16 @@ struct StoreHead<'a, T> {
     cache: &'a Disjoint<'a, T>,
 }
 
-impl<T: Element> Task for StoreHead<'_, T> {
+impl<T: CacheElement> Task for StoreHead<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let KvLayout { num_kv_heads, block_size, head_dim, dtype, .. } = self.rope.kv;
+        let KvLayout { num_kv_heads, block_size, head_dim, .. } = self.rope.kv;
         for (row, &slot) in self.qkv.chunks_exact(self.rope.columns()).zip(self.rope.slots) {
             let (block, offset) = (slot as usize / block_size, slot as usize % block_size);
             let start = ((block * num_kv_heads + self.head) * block_size + offset) * head_dim;
             // SAFETY: only this unit writes rows of this head.
             let target = unsafe { self.cache.part(start..start + head_dim) };
-            store_head(simd, dtype, &row[self.column..self.column + head_dim], target);
+            store_head(simd, &row[self.column..self.column + head_dim], target);
         }
     }
 }
@@ -137,21 +136,13 @@ fn turn(style: RopeStyle, head: &mut [f32], cos: &[f32], sin: &[f32]) {
     }
 }
 
-/// Writes one head, rounded to the cache's type; `T` has that type's size.
+/// Writes one head, rounded to the cache's type.
 #[inline(always)]
-fn store_head<S: Simd, T: Element>(simd: S, dtype: DType, source: &[f32], target: &mut [T]) {
-    assert!(size_of::<T>() == dtype.size_bytes(), "the cache's elements have the cache's type");
-    assert!(source.len() == target.len() && source.len().is_multiple_of(LANES), "heads have whole vectors");
-    for (vector, to) in source.as_chunks::<LANES>().0.iter().zip(target.as_chunks_mut::<LANES>().0) {
-        let to = to.as_mut_ptr();
-        // SAFETY: both arrays hold sixteen values, of the size asserted above.
-        unsafe {
-            let value = simd.load(vector.as_ptr());
-            match dtype {
-                DType::F32 => simd.store(to.cast(), value),
-                DType::F16 => simd.store_f16(to.cast(), value),
-                DType::BF16 => simd.store_bf16(to.cast(), value),
-            }
-        }
+fn store_head<S: Simd, T: CacheElement>(simd: S, source: &[f32], target: &mut [T]) {
+    let (vectors, rest) = source.as_chunks::<LANES>();
+    assert!(rest.is_empty() && source.len() == target.len(), "heads have whole vectors");
+    for (vector, to) in vectors.iter().zip(target.chunks_exact_mut(LANES)) {
+        // SAFETY: the array holds sixteen values.
+        T::store(simd, to, unsafe { simd.load(vector.as_ptr()) });
     }
 }

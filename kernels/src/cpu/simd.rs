@@ -26,7 +26,7 @@ pub(super) use portable::Portable;
 pub(super) const LANES: usize = 16;
 
 /// Operations on vectors of sixteen lanes.
-pub(super) trait Simd: Copy + Send + Sync {
+pub(crate) trait Simd: Copy + Send + Sync {
     /// Sixteen f32.
     type Floats: Copy;
     /// Sixteen i32.
@@ -34,10 +34,8 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// Sixty-four bytes, or thirty-two bf16.
     type Bytes: Copy;
 
-    /// Rows that a product of f32 or 16-bit weights takes at once; bounded by the registers there are.
-    const FLOAT_ROWS: usize;
-    /// Rows that a product of quantised weights takes at once.
-    const QUANT_ROWS: usize;
+    /// Whether there are registers for products of eight rows at once, or only of four.
+    const TALL_TILES: bool;
 
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self::Floats;

@@ -7,8 +7,8 @@
 //! |---|---|
 //! | f32, f16 | `[k, 16]` |
 //! | bf16 | `[k / 2, 16, 2]`: pairs along `k`, a last odd one filled up with zero |
-//! | Q8_0 | `[k / 4, 16, 4]` bytes `q + 128`, then `[k / 32, 16]` f16 scales |
-//! | Q4_0, Q4_1 | `[k / 32, 4, 16, 4]` bytes, then scales, then (Q4_1) minima |
+//! | `Q8_0` | `[k / 4, 16, 4]` bytes `q + 128`, then `[k / 32, 16]` f16 scales |
+//! | `Q4_0`, `Q4_1` | `[k / 32, 4, 16, 4]` bytes, then scales, then (`Q4_1`) minima |
 //!
 //! A byte of a 4-bit type has the number at `k` in its lower half and the one at `k + 16` in its upper
 //! half. Rows past `n` are zero.
@@ -84,9 +84,7 @@ impl CpuWeight {
         let mut panels = HostBuffer::zeroed(num_bytes)?;
         let rows: Vec<(WeightType, &[u8])> = sources
             .iter()
-            .flat_map(|source| {
-                (0..source.shape()[0]).map(|row| (source.weight_type(), source.row(row)))
-            })
+            .flat_map(|source| (0..source.shape()[0]).map(|row| (source.weight_type(), source.row(row))))
             .collect();
         let bytes = Disjoint::new(panels.as_mut_slice::<u8>());
         cpu.for_each_unit(num_panels, &|_, panel| {

@@ -48,11 +48,7 @@ impl CpuWorkspace {
     }
 
     /// Refuses a head wider than the room, or a device with more threads.
-    pub(crate) fn expect_fits_heads(
-        &self,
-        head_dim: usize,
-        cpu: &CpuDevice,
-    ) -> Result<(), KernelError> {
+    pub(crate) fn expect_fits_heads(&self, head_dim: usize, cpu: &CpuDevice) -> Result<(), KernelError> {
         expect_at_most("head_dim", head_dim, self.limits.head_dim)?;
         expect_at_most("threads", cpu.num_threads(), self.num_threads)
     }

@@ -1,5 +1,7 @@
 //! Causal attention over the paged cache, for decodes and chunks of prompts in one call.
 
+use half::{bf16, f16};
+
 use crate::batch::StepBatch;
 use crate::cpu;
 use crate::device::{Device, Workspace};
@@ -67,8 +69,12 @@ pub fn attention(
                     let (keys, values) = (keys.host::<f32>(), values.host());
                     cpu::attention(cpu, workspace, inputs, (keys, values), out);
                 }
-                DType::F16 | DType::BF16 => {
-                    let (keys, values) = (keys.host::<u16>(), values.host());
+                DType::F16 => {
+                    let (keys, values) = (keys.host::<f16>(), values.host());
+                    cpu::attention(cpu, workspace, inputs, (keys, values), out);
+                }
+                DType::BF16 => {
+                    let (keys, values) = (keys.host::<bf16>(), values.host());
                     cpu::attention(cpu, workspace, inputs, (keys, values), out);
                 }
             }

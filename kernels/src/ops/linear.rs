@@ -52,11 +52,8 @@ pub fn linear(
     match (device, workspace) {
         (Device::Cpu(cpu), Workspace::Cpu(workspace)) => {
             let bias = arguments.bias.map(|bias| bias.as_f32("bias")).transpose()?;
-            let inputs = cpu::LinearInputs {
-                x: arguments.x.as_f32("x")?,
-                weight: arguments.weight.as_cpu(),
-                bias,
-            };
+            let inputs =
+                cpu::LinearInputs { x: arguments.x.as_f32("x")?, weight: arguments.weight.as_cpu(), bias };
             cpu::linear(cpu, workspace, inputs, out.as_f32_mut("out")?)
         }
     }

@@ -1,5 +1,7 @@
 //! Turns queries and keys by their position, and writes keys and values into the paged cache.
 
+use half::{bf16, f16};
+
 use crate::batch::StepBatch;
 use crate::cpu;
 use crate::device::Device;
@@ -42,7 +44,7 @@ pub struct RopeArguments<'a> {
 /// [`KernelError::OverLimit`] if a position is not in the table or a block not in the cache,
 /// [`KernelError::Invalid`] if the batch was made for another block size.
 ///
-/// Source: Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021.
+/// Source: Su et al., "`RoFormer`: Enhanced Transformer with Rotary Position Embedding", 2021.
 pub fn rope_and_cache(
     device: &Device,
     batch: &StepBatch,
@@ -77,8 +79,11 @@ pub fn rope_and_cache(
                 DType::F32 => {
                     cpu::rope_and_cache::<f32>(cpu, rope, qkv, keys.host_mut(), values.host_mut());
                 }
-                DType::F16 | DType::BF16 => {
-                    cpu::rope_and_cache::<u16>(cpu, rope, qkv, keys.host_mut(), values.host_mut());
+                DType::F16 => {
+                    cpu::rope_and_cache::<f16>(cpu, rope, qkv, keys.host_mut(), values.host_mut());
+                }
+                DType::BF16 => {
+                    cpu::rope_and_cache::<bf16>(cpu, rope, qkv, keys.host_mut(), values.host_mut());
                 }
             }
         }

@@ -33,6 +33,10 @@ unsafe impl Element for u16 {}
 unsafe impl Element for u8 {}
 // SAFETY: as above.
 unsafe impl Element for i8 {}
+// SAFETY: a transparent wrapper of u16.
+unsafe impl Element for half::f16 {}
+// SAFETY: as above.
+unsafe impl Element for half::bf16 {}
 
 /// Owned, zeroed at first, aligned host memory.
 #[derive(Debug)]
@@ -68,8 +72,7 @@ impl HostBuffer {
             return Self::mapped(len_bytes);
         }
         let out_of_memory = || KernelError::OutOfMemory { bytes: len_bytes };
-        let layout =
-            Layout::from_size_align(len_bytes, ALIGNMENT_BYTES).map_err(|_| out_of_memory())?;
+        let layout = Layout::from_size_align(len_bytes, ALIGNMENT_BYTES).map_err(|_| out_of_memory())?;
         // SAFETY: the layout's size is not zero (checked above).
         let pointer = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
         Ok(Self { pointer, len_bytes, origin: Origin::Allocator(layout) })
@@ -78,8 +81,7 @@ impl HostBuffer {
     /// A mapping of whole huge pages; the kernel gives zeroed pages on first touch.
     fn mapped(len_bytes: usize) -> Result<Self, KernelError> {
         let out_of_memory = || KernelError::OutOfMemory { bytes: len_bytes };
-        let rounded_bytes =
-            len_bytes.checked_next_multiple_of(HUGE_PAGE_BYTES).ok_or_else(out_of_memory)?;
+        let rounded_bytes = len_bytes.checked_next_multiple_of(HUGE_PAGE_BYTES).ok_or_else(out_of_memory)?;
         let mapped_bytes = rounded_bytes.checked_add(HUGE_PAGE_BYTES).ok_or_else(out_of_memory)?;
         // SAFETY: an anonymous private mapping at an address of the kernel's choice touches no memory
         // of ours; the result is checked below.
@@ -110,19 +112,14 @@ impl HostBuffer {
     pub(crate) fn as_slice<T: Element>(&self) -> &[T] {
         // SAFETY: the memory is initialised (zeroed or written), lives as long as `self`, is aligned
         // to 64 bytes, which T's alignment divides, and every bit pattern is a T.
-        unsafe {
-            std::slice::from_raw_parts(self.pointer.as_ptr().cast(), self.len_bytes / size_of::<T>())
-        }
+        unsafe { std::slice::from_raw_parts(self.pointer.as_ptr().cast(), self.len_bytes / size_of::<T>()) }
     }
 
     /// The bytes, as elements to be written.
     pub(crate) fn as_mut_slice<T: Element>(&mut self) -> &mut [T] {
         // SAFETY: as in `as_slice`, and `&mut self` makes the borrow the only one.
         unsafe {
-            std::slice::from_raw_parts_mut(
-                self.pointer.as_ptr().cast(),
-                self.len_bytes / size_of::<T>(),
-            )
+            std::slice::from_raw_parts_mut(self.pointer.as_ptr().cast(), self.len_bytes / size_of::<T>())
         }
     }
 }
@@ -176,7 +173,7 @@ mod tests {
             assert_eq!(buffer.as_slice::<u8>().as_ptr().addr() % ALIGNMENT_BYTES, 0);
             assert!(buffer.as_slice::<u8>().iter().all(|&byte| byte == 0));
             buffer.as_mut_slice::<u8>().fill(7);
-            assert_eq!(buffer.as_slice::<u8>().iter().filter(|&&byte| byte == 7).count(), len_bytes);
+            assert_eq!(buffer.as_slice::<u8>(), vec![7; len_bytes]);
         }
         assert!(matches!(HostBuffer::zeroed(usize::MAX), Err(KernelError::OutOfMemory { .. })));
     }

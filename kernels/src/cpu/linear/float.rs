@@ -1,5 +1,12 @@
 //! Tiles of f32, f16 and bf16 weights.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "loops of fixed length over several arrays of registers, which must unroll"
+)]
+#![expect(clippy::cast_ptr_alignment, reason = "panels begin at cache lines, numbers at their size")]
+
+use super::super::isa::Extension;
 use super::super::simd::{LANES, Simd};
 use super::super::weight::PanelLayout;
 use super::Panels;
@@ -50,11 +57,8 @@ impl<'a> PairPanels<'a> {
 }
 
 impl Panels for F32Panels<'_> {
+    const EXTENSION: Extension = Extension::None;
     const MANY_ROW_PANELS: usize = 2;
-
-    fn max_tile_rows<S: Simd>() -> usize {
-        S::FLOAT_ROWS
-    }
 
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const P: usize>(
@@ -85,11 +89,8 @@ impl Panels for F32Panels<'_> {
 }
 
 impl Panels for F16Panels<'_> {
+    const EXTENSION: Extension = Extension::None;
     const MANY_ROW_PANELS: usize = 2;
-
-    fn max_tile_rows<S: Simd>() -> usize {
-        S::FLOAT_ROWS
-    }
 
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const P: usize>(
@@ -120,11 +121,8 @@ impl Panels for F16Panels<'_> {
 }
 
 impl Panels for PairPanels<'_> {
+    const EXTENSION: Extension = Extension::Pairs;
     const MANY_ROW_PANELS: usize = 2;
-
-    fn max_tile_rows<S: Simd>() -> usize {
-        S::FLOAT_ROWS
-    }
 
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const P: usize>(

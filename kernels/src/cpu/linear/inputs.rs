@@ -96,9 +96,7 @@ pub(super) fn quantise<'a>(
     let offset = match weight_type {
         WeightType::Q4_1 => Offset::Minimum,
         WeightType::Q8_0 => Offset::ZeroPoint(128),
-        WeightType::Q4_0 | WeightType::F32 | WeightType::F16 | WeightType::BF16 => {
-            Offset::ZeroPoint(8)
-        }
+        WeightType::Q4_0 | WeightType::F32 | WeightType::F16 | WeightType::BF16 => Offset::ZeroPoint(8),
     };
     let numbers = Disjoint::new(&mut workspace.numbers.as_mut_slice::<i8>()[..rows * k]);
     let scales = Disjoint::new(&mut workspace.scales.as_mut_slice::<f32>()[..rows * num_blocks]);
@@ -108,13 +106,8 @@ pub(super) fn quantise<'a>(
         let last = rows.min(first + ROWS_PER_UNIT);
         let blocks = first * num_blocks..last * num_blocks;
         // SAFETY: units are ranges of rows that do not overlap.
-        let (numbers, scales, offsets) = unsafe {
-            (
-                numbers.part(first * k..last * k),
-                scales.part(blocks.clone()),
-                offsets.part(blocks),
-            )
-        };
+        let (numbers, scales, offsets) =
+            unsafe { (numbers.part(first * k..last * k), scales.part(blocks.clone()), offsets.part(blocks)) };
         cpu.isa.run(QuantiseRows { x: &x[first * k..last * k], offset, numbers, scales, offsets });
     });
     Quantised {
@@ -160,8 +153,9 @@ fn quantise_block<S: Simd>(
     // SAFETY: the array holds twice sixteen values.
     let (low, high) = unsafe { (simd.load(block.as_ptr()), simd.load(block.as_ptr().add(LANES))) };
     let zero = simd.splat(0.0);
-    let magnitude = |x| simd.max(x, simd.sub(zero, x));
-    let largest = simd.largest(simd.max(magnitude(low), magnitude(high)));
+    let largest_low = simd.max(low, simd.sub(zero, low));
+    let largest_high = simd.max(high, simd.sub(zero, high));
+    let largest = simd.largest(simd.max(largest_low, largest_high));
     *scale = largest / 127.0;
     let factor = simd.splat(if largest > 0.0 { 127.0 / largest } else { 0.0 });
     let (low, high) = (simd.round(simd.mul(low, factor)), simd.round(simd.mul(high, factor)));

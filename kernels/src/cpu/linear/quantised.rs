@@ -1,16 +1,23 @@
-//! Tiles of Q4_0, Q4_1 and Q8_0 weights with activations in i8.
+//! Tiles of `Q4_0`, `Q4_1` and `Q8_0` weights with activations in i8.
 //!
 //! The integer sums of a block are exact, so any instruction gives the same. Then, in ascending order
-//! of blocks, `sum += (scale_w * scale_x) * integers`, and for Q4_1 `sum += minimum_w * sum_x`.
+//! of blocks, `sum += (scale_w * scale_x) * integers`, and for `Q4_1` `sum += minimum_w * sum_x`.
+
+#![expect(
+    clippy::needless_range_loop,
+    reason = "loops of fixed length over several arrays of registers, which must unroll"
+)]
+#![expect(clippy::cast_ptr_alignment, reason = "panels begin at cache lines, blocks of inputs at 32 bytes")]
 
 use crate::weight::QUANT_BLOCK;
 
+use super::super::isa::Extension;
 use super::super::simd::{LANES, Simd};
 use super::super::weight::PanelLayout;
 use super::Panels;
 use super::inputs::Quantised;
 
-/// Weights of four bits: Q4_1 if `MINIMUM`, else Q4_0.
+/// Weights of four bits: `Q4_1` if `MINIMUM`, else `Q4_0`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NibblePanels<'a, const MINIMUM: bool> {
     layout: PanelLayout,
@@ -18,7 +25,7 @@ pub(super) struct NibblePanels<'a, const MINIMUM: bool> {
     inputs: Quantised<'a>,
 }
 
-/// Weights of eight bits: Q8_0.
+/// Weights of eight bits: `Q8_0`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BytePanels<'a> {
     layout: PanelLayout,
@@ -39,11 +46,8 @@ impl<'a> BytePanels<'a> {
 }
 
 impl<const MINIMUM: bool> Panels for NibblePanels<'_, MINIMUM> {
+    const EXTENSION: Extension = Extension::Bytes;
     const MANY_ROW_PANELS: usize = 1;
-
-    fn max_tile_rows<S: Simd>() -> usize {
-        S::QUANT_ROWS
-    }
 
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const P: usize>(
@@ -65,11 +69,12 @@ impl<const MINIMUM: bool> Panels for NibblePanels<'_, MINIMUM> {
                     let panel = panels.add(p * layout.panel_bytes);
                     let halves = block * LANES * 2;
                     let weight_scales = simd.load_f16(panel.add(layout.number_bytes + halves).cast());
-                    let quads: [S::Bytes; 4] = std::array::from_fn(|quad| {
-                        simd.load_bytes(panel.add((block * 4 + quad) * 64))
-                    });
-                    let low = quads.map(|bytes| simd.low_nibbles(bytes));
-                    let high = quads.map(|bytes| simd.high_nibbles(bytes));
+                    let quads = load_quads::<S, 4>(simd, panel.add(block * 4 * 64));
+                    let (mut low, mut high) = (quads, quads);
+                    for quad in 0..4 {
+                        low[quad] = simd.low_nibbles(quads[quad]);
+                        high[quad] = simd.high_nibbles(quads[quad]);
+                    }
                     for r in 0..R {
                         let place = (row + r) * num_blocks + block;
                         let offset = *self.inputs.offsets.as_ptr().add(place);
@@ -97,11 +102,8 @@ impl<const MINIMUM: bool> Panels for NibblePanels<'_, MINIMUM> {
 }
 
 impl Panels for BytePanels<'_> {
+    const EXTENSION: Extension = Extension::Bytes;
     const MANY_ROW_PANELS: usize = 1;
-
-    fn max_tile_rows<S: Simd>() -> usize {
-        S::QUANT_ROWS
-    }
 
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const P: usize>(
@@ -123,9 +125,7 @@ impl Panels for BytePanels<'_> {
                     let panel = panels.add(p * layout.panel_bytes);
                     let halves = block * LANES * 2;
                     let weight_scales = simd.load_f16(panel.add(layout.number_bytes + halves).cast());
-                    let quads: [S::Bytes; 8] = std::array::from_fn(|quad| {
-                        simd.load_bytes(panel.add((block * 8 + quad) * 64))
-                    });
+                    let quads = load_quads::<S, 8>(simd, panel.add(block * 8 * 64));
                     for r in 0..R {
                         let place = (row + r) * num_blocks + block;
                         let scale = simd.splat(*self.inputs.scales.as_ptr().add(place));
@@ -141,5 +141,22 @@ impl Panels for BytePanels<'_> {
             }
         }
         sums
+    }
+}
+
+/// Consecutive vectors of bytes. A plain loop: closures are not sure to become part of the caller.
+///
+/// # Safety
+///
+/// `from..from + 64 * N` must be readable.
+#[inline(always)]
+unsafe fn load_quads<S: Simd, const N: usize>(simd: S, from: *const u8) -> [S::Bytes; N] {
+    // SAFETY: the caller vouches for the memory.
+    unsafe {
+        let mut quads = [simd.load_bytes(from); N];
+        for (index, quad) in quads.iter_mut().enumerate() {
+            *quad = simd.load_bytes(from.add(index * 64));
+        }
+        quads
     }
 }

@@ -1,6 +1,5 @@
 //! Sixteen lanes in a pair of 256-bit registers.
 
-#[expect(clippy::wildcard_imports, reason = "some forty intrinsics")]
 use std::arch::x86_64::*;
 
 use super::{LANES, Simd};
@@ -18,6 +17,12 @@ impl<const VNNI: bool> Avx2<VNNI> {
             && (!VNNI || is_x86_feature_detected!("avxvnni"));
         found.then_some(Self(()))
     }
+
+    /// The proof of the family's own instructions alone.
+    pub(in super::super) fn without_extension(self) -> Avx2<false> {
+        let Self(proof) = self;
+        Avx2(proof)
+    }
 }
 
 impl<const VNNI: bool> Simd for Avx2<VNNI> {
@@ -25,18 +30,23 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type Ints = (__m256i, __m256i);
     type Bytes = (__m256i, __m256i);
 
-    const FLOAT_ROWS: usize = 4;
-    const QUANT_ROWS: usize = 4;
+    const TALL_TILES: bool = false;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::Floats {
         // SAFETY: `self` proves the features; no memory is touched.
-        unsafe { let half = _mm256_set1_ps(value); (half, half) }
+        unsafe {
+            let half = _mm256_set1_ps(value);
+            (half, half)
+        }
     }
     #[inline(always)]
     fn splat_int(self, value: i32) -> Self::Ints {
         // SAFETY: `self` proves the features; no memory is touched.
-        unsafe { let half = _mm256_set1_epi32(value); (half, half) }
+        unsafe {
+            let half = _mm256_set1_epi32(value);
+            (half, half)
+        }
     }
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> Self::Floats {
@@ -46,7 +56,12 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     #[inline(always)]
     unsafe fn load_f16(self, from: *const u16) -> Self::Floats {
         // SAFETY: `self` proves the features; the caller vouches for the memory, which needs no alignment.
-        unsafe { (_mm256_cvtph_ps(_mm_loadu_si128(from.cast())), _mm256_cvtph_ps(_mm_loadu_si128(from.add(8).cast()))) }
+        unsafe {
+            (
+                _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
+                _mm256_cvtph_ps(_mm_loadu_si128(from.add(8).cast())),
+            )
+        }
     }
     #[inline(always)]
     unsafe fn load_bf16(self, from: *const u16) -> Self::Floats {
@@ -61,28 +76,37 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, value: Self::Floats) {
         // SAFETY: `self` proves the features; the caller vouches for the memory, which needs no alignment.
-        unsafe { _mm256_storeu_ps(to, value.0); _mm256_storeu_ps(to.add(8), value.1); }
+        unsafe {
+            _mm256_storeu_ps(to, value.0);
+            _mm256_storeu_ps(to.add(8), value.1);
+        }
     }
     #[inline(always)]
     unsafe fn store_f16(self, to: *mut u16, value: Self::Floats) {
         // SAFETY: `self` proves the features; the caller vouches for the memory, which needs no alignment.
-        unsafe { _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value.0));
-            _mm_storeu_si128(to.add(8).cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value.1)); }
+        unsafe {
+            _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value.0));
+            _mm_storeu_si128(to.add(8).cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value.1));
+        }
     }
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut u16, value: Self::Floats) {
         // SAFETY: `self` proves the features; the caller vouches for the memory, which needs no alignment.
-        unsafe { // The pack works within 128-bit lanes; the permutation puts them in order.
+        unsafe {
+            // The pack works within 128-bit lanes; the permutation puts them in order.
             let packed = _mm256_packus_epi32(round_bf16(value.0), round_bf16(value.1));
-            _mm256_storeu_si256(to.cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed)); }
+            _mm256_storeu_si256(to.cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
+        }
     }
     #[inline(always)]
     unsafe fn store_low_bytes(self, to: *mut i8, value: Self::Ints) {
         // SAFETY: `self` proves the features; the caller vouches for the memory, which needs no alignment.
-        unsafe { // The packs work within 128-bit lanes; the permutation puts them in order.
+        unsafe {
+            // The packs work within 128-bit lanes; the permutation puts them in order.
             let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(value.0, value.1));
             let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
-            _mm_storeu_si128(to.cast(), bytes); }
+            _mm_storeu_si128(to.cast(), bytes);
+        }
     }
     #[inline(always)]
     fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
@@ -122,13 +146,15 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     #[inline(always)]
     fn first(self, count: usize, a: Self::Floats, b: Self::Floats) -> Self::Floats {
         // SAFETY: `self` proves the features; no memory is touched.
-        unsafe { let count = _mm256_set1_epi32(count.min(LANES) as i32);
+        unsafe {
+            let count = _mm256_set1_epi32(count.min(LANES) as i32);
             let low = _mm256_cmpgt_epi32(count, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
             let high = _mm256_cmpgt_epi32(count, _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15));
             (
                 _mm256_blendv_ps(b.0, a.0, _mm256_castsi256_ps(low)),
                 _mm256_blendv_ps(b.1, a.1, _mm256_castsi256_ps(high)),
-            ) }
+            )
+        }
     }
     #[inline(always)]
     fn round(self, a: Self::Floats) -> Self::Ints {
@@ -143,9 +169,12 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     #[inline(always)]
     fn pow2(self, a: Self::Ints) -> Self::Floats {
         // SAFETY: `self` proves the features; no memory is touched.
-        unsafe { let bias = _mm256_set1_epi32(127);
-            let half = |a| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(a, bias)));
-            (half(a.0), half(a.1)) }
+        unsafe {
+            let bias = _mm256_set1_epi32(127);
+            let low = _mm256_slli_epi32::<23>(_mm256_add_epi32(a.0, bias));
+            let high = _mm256_slli_epi32::<23>(_mm256_add_epi32(a.1, bias));
+            (_mm256_castsi256_ps(low), _mm256_castsi256_ps(high))
+        }
     }
     #[inline(always)]
     fn sum(self, a: Self::Floats) -> f32 {
@@ -165,24 +194,30 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     #[inline(always)]
     fn transpose(self, rows: [Self::Floats; LANES]) -> [Self::Floats; LANES] {
         // SAFETY: `self` proves the features; no memory is touched.
-        unsafe { transpose_16(rows) }
+        unsafe { transpose_16(&rows) }
     }
     #[inline(always)]
     fn low_nibbles(self, a: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves the features; no memory is touched.
-        unsafe { let mask = _mm256_set1_epi8(15); (_mm256_and_si256(a.0, mask), _mm256_and_si256(a.1, mask)) }
+        unsafe {
+            let mask = _mm256_set1_epi8(15);
+            (_mm256_and_si256(a.0, mask), _mm256_and_si256(a.1, mask))
+        }
     }
     #[inline(always)]
     fn high_nibbles(self, a: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves the features; no memory is touched.
-        unsafe { let mask = _mm256_set1_epi8(15);
-            let half = |a| _mm256_and_si256(_mm256_srli_epi16::<4>(a), mask);
-            (half(a.0), half(a.1)) }
+        unsafe {
+            let mask = _mm256_set1_epi8(15);
+            let (low, high) = (_mm256_srli_epi16::<4>(a.0), _mm256_srli_epi16::<4>(a.1));
+            (_mm256_and_si256(low, mask), _mm256_and_si256(high, mask))
+        }
     }
     #[inline(always)]
     fn dot_nibbles(self, sum: Self::Ints, weights: Self::Bytes, inputs: i32) -> Self::Ints {
         // SAFETY: `self` proves the features; no memory is touched.
-        unsafe { let inputs = _mm256_set1_epi32(inputs);
+        unsafe {
+            let inputs = _mm256_set1_epi32(inputs);
             if VNNI {
                 (
                     _mm256_dpbusd_avx_epi32(sum.0, weights.0, inputs),
@@ -190,12 +225,14 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
                 )
             } else {
                 (dot_small(sum.0, weights.0, inputs), dot_small(sum.1, weights.1, inputs))
-            } }
+            }
+        }
     }
     #[inline(always)]
     fn dot_bytes(self, sum: Self::Ints, weights: Self::Bytes, inputs: i32) -> Self::Ints {
         // SAFETY: `self` proves the features; no memory is touched.
-        unsafe { let inputs = _mm256_set1_epi32(inputs);
+        unsafe {
+            let inputs = _mm256_set1_epi32(inputs);
             if VNNI {
                 (
                     _mm256_dpbusd_avx_epi32(sum.0, weights.0, inputs),
@@ -203,13 +240,16 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
                 )
             } else {
                 (dot_large(sum.0, weights.0, inputs), dot_large(sum.1, weights.1, inputs))
-            } }
+            }
+        }
     }
     #[inline(always)]
     fn dot_pairs(self, sum: Self::Floats, weights: Self::Bytes, inputs: u32) -> Self::Floats {
         // SAFETY: `self` proves the features; no memory is touched.
-        unsafe { let inputs = _mm256_set1_epi32(inputs.cast_signed());
-            (dot_bf16(sum.0, weights.0, inputs), dot_bf16(sum.1, weights.1, inputs)) }
+        unsafe {
+            let inputs = _mm256_set1_epi32(inputs.cast_signed());
+            (dot_bf16(sum.0, weights.0, inputs), dot_bf16(sum.1, weights.1, inputs))
+        }
     }
 }
 
@@ -277,28 +317,36 @@ fn dot_large(sum: __m256i, weights: __m256i, inputs: __m256i) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn dot_bf16(sum: __m256, weights: __m256i, inputs: __m256i) -> __m256 {
-    let upper = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
-    let low = |pairs| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs));
-    let high = |pairs| _mm256_castsi256_ps(_mm256_and_si256(pairs, upper));
-    let sum = _mm256_fmadd_ps(low(weights), low(inputs), sum);
-    _mm256_fmadd_ps(high(weights), high(inputs), sum)
+    let sum = _mm256_fmadd_ps(low_bf16(weights), low_bf16(inputs), sum);
+    _mm256_fmadd_ps(high_bf16(weights), high_bf16(inputs), sum)
+}
+
+/// The first of each pair of bf16.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn low_bf16(pairs: __m256i) -> __m256 {
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs))
+}
+
+/// The second of each pair of bf16.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn high_bf16(pairs: __m256i) -> __m256 {
+    _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(0xffff_0000_u32.cast_signed())))
 }
 
 /// Rows become columns: four blocks of 8 x 8, of which the off-diagonal ones change places.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn transpose_16(rows: [(__m256, __m256); LANES]) -> [(__m256, __m256); LANES] {
-    let mut columns = rows;
-    let block = |first_row: usize, high: bool| -> [__m256; 8] {
-        std::array::from_fn(|row| {
-            let (low_half, high_half) = rows[first_row + row];
-            if high { high_half } else { low_half }
-        })
-    };
-    let top_left = transpose_8(block(0, false));
-    let bottom_left = transpose_8(block(8, false));
-    let top_right = transpose_8(block(0, true));
-    let bottom_right = transpose_8(block(8, true));
+fn transpose_16(rows: &[(__m256, __m256); LANES]) -> [(__m256, __m256); LANES] {
+    let mut columns = *rows;
+    let mut halves = [[_mm256_setzero_ps(); 8]; 4];
+    for row in 0..8 {
+        (halves[0][row], halves[1][row]) = rows[row];
+        (halves[2][row], halves[3][row]) = rows[row + 8];
+    }
+    let (top_left, top_right) = (transpose_8(halves[0]), transpose_8(halves[1]));
+    let (bottom_left, bottom_right) = (transpose_8(halves[2]), transpose_8(halves[3]));
     for column in 0..8 {
         columns[column] = (top_left[column], bottom_left[column]);
         columns[column + 8] = (top_right[column], bottom_right[column]);

@@ -3,8 +3,7 @@
 use super::Simd;
 
 /// `1 / n!` for n from 7 down to 0.
-const TAYLOR: [f32; 8] =
-    [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+const TAYLOR: [f32; 8] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
 /// The upper bits of ln 2: an integer of up to eight bits times it is exact.
 const LN_2_HIGH: f32 = 0.693_359_4;
 /// ln 2 less [`LN_2_HIGH`].

@@ -27,8 +27,7 @@ impl Simd for Portable {
     type Ints = [i32; LANES];
     type Bytes = [u8; 64];
 
-    const FLOAT_ROWS: usize = 4;
-    const QUANT_ROWS: usize = 4;
+    const TALL_TILES: bool = false;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::Floats {

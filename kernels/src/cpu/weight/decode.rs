@@ -86,20 +86,13 @@ pub(super) fn decode_lane(layout: &PanelLayout, panel: &[u8], lane: usize, value
     }
 }
 
-fn decode_lane_block(
-    layout: &PanelLayout,
-    panel: &[u8],
-    (block, lane): (usize, usize),
-    values: &mut [f32],
-) {
+fn decode_lane_block(layout: &PanelLayout, panel: &[u8], (block, lane): (usize, usize), values: &mut [f32]) {
     let half_at = |start: usize| {
         let place = start + (block * LANES + lane) * 2;
         f16::from_le_bytes([panel[place], panel[place + 1]]).to_f32()
     };
     let quads = if layout.weight_type == WeightType::Q8_0 { 8 } else { 4 };
-    let byte = |index: usize| {
-        panel[((block * quads + index / 4 % quads) * LANES + lane) * 4 + index % 4]
-    };
+    let byte = |index: usize| panel[((block * quads + index / 4 % quads) * LANES + lane) * 4 + index % 4];
     let scale = half_at(layout.number_bytes);
     for (index, value) in values.iter_mut().enumerate() {
         let nibble = if index < 16 { byte(index) & 15 } else { byte(index) >> 4 };

@@ -1,0 +1,236 @@
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{DType as CandleType, Device as CandleDevice, Tensor as CandleTensor};
+use half::{bf16, f16};
+
+use super::*;
+use crate::cpu::{CpuOptions, Isa, IsaChoice};
+use crate::ops::testing::{Random, assert_close, assert_same_bits, devices, tensor, values, workspace};
+use crate::weight::{WeightSource, WeightType};
+
+const TYPES: [WeightType; 6] = [
+    WeightType::F32,
+    WeightType::F16,
+    WeightType::BF16,
+    WeightType::Q4_0,
+    WeightType::Q4_1,
+    WeightType::Q8_0,
+];
+
+/// A random weight in a file's bytes, and the numbers that these stand for.
+fn random_weight(weight_type: WeightType, [n, k]: [usize; 2], random: &mut Random) -> (Vec<u8>, Vec<f32>) {
+    let numbers = random.numbers(n * k);
+    let bytes: Vec<u8> = match weight_type {
+        WeightType::F32 => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
+        WeightType::F16 => numbers.iter().flat_map(|&number| f16::from_f32(number).to_le_bytes()).collect(),
+        WeightType::BF16 => numbers.iter().flat_map(|&number| bf16::from_f32(number).to_le_bytes()).collect(),
+        WeightType::Q4_0 => return quantised(GgmlDType::Q4_0, [n, k], numbers),
+        WeightType::Q4_1 => return quantised(GgmlDType::Q4_1, [n, k], numbers),
+        WeightType::Q8_0 => return quantised(GgmlDType::Q8_0, [n, k], numbers),
+    };
+    let numbers = match weight_type {
+        WeightType::F16 => numbers.into_iter().map(|number| f16::from_f32(number).to_f32()).collect(),
+        WeightType::BF16 => numbers.into_iter().map(|number| bf16::from_f32(number).to_f32()).collect(),
+        _ => numbers,
+    };
+    (bytes, numbers)
+}
+
+/// Quantised by candle, which is the oracle of the block formats.
+fn quantised(dtype: GgmlDType, shape: [usize; 2], numbers: Vec<f32>) -> (Vec<u8>, Vec<f32>) {
+    let source = CandleTensor::from_vec(numbers, &shape[..], &CandleDevice::Cpu).expect("shape fits");
+    let quantised = QTensor::quantize(&source, dtype).expect("quantises");
+    let numbers = quantised.dequantize(&CandleDevice::Cpu).expect("dequantises");
+    let numbers = numbers.flatten_all().and_then(|flat| flat.to_vec1()).expect("is f32");
+    (quantised.data().expect("has bytes").to_vec(), numbers)
+}
+
+/// The inputs as the op documents that it rounds them.
+fn rounded(weight_type: WeightType, x: &[f32]) -> Vec<f64> {
+    match weight_type {
+        WeightType::F32 | WeightType::F16 => x.iter().map(|&x| f64::from(x)).collect(),
+        WeightType::BF16 => x.iter().map(|&x| bf16::from_f32(x).to_f64()).collect(),
+        WeightType::Q4_0 | WeightType::Q4_1 | WeightType::Q8_0 => x
+            .chunks(32)
+            .flat_map(|block| {
+                let largest = block.iter().fold(0.0, |largest: f32, x| largest.max(x.abs()));
+                let factor = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+                let scale = f64::from(largest / 127.0);
+                block.iter().map(move |x| scale * f64::from((x * factor).round_ties_even()))
+            })
+            .collect(),
+    }
+}
+
+/// `x [rows, k] * weight^T + bias`, in f64 by candle.
+fn reference(x: &[f64], weight: &[f32], bias: &[f32], [rows, n, k]: [usize; 3]) -> Vec<f64> {
+    if rows == 0 {
+        return Vec::new();
+    }
+    let device = &CandleDevice::Cpu;
+    let product = || -> candle_core::Result<Vec<f64>> {
+        let x = CandleTensor::from_slice(x, (rows, k), device)?;
+        let weight = CandleTensor::from_slice(weight, (n, k), device)?.to_dtype(CandleType::F64)?;
+        let bias = CandleTensor::from_slice(bias, (1, n), device)?.to_dtype(CandleType::F64)?;
+        x.matmul(&weight.t()?)?.broadcast_add(&bias)?.flatten_all()?.to_vec1()
+    };
+    product().expect("shapes fit")
+}
+
+/// Runs the op on `rows` rows of `x`.
+fn run(device: &Device, weight: &PackedWeight, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    let [n, k] = weight.shape();
+    let rows = x.len() / k;
+    let x = tensor(device, [rows, k], x);
+    let bias = bias.map(|bias| tensor(device, [1, n], bias));
+    let mut out = tensor(device, [rows, n], &vec![f32::NAN; rows * n]);
+    let arguments = LinearArguments { x: x.view(), weight, bias: bias.as_ref().map(|bias| bias.view()) };
+    linear(device, &mut workspace(device), arguments, out.view_mut()).expect("arguments fit");
+    values(&out)
+}
+
+fn pack(device: &Device, weight_type: WeightType, shape: [usize; 2], bytes: &[u8]) -> PackedWeight {
+    let source = WeightSource::new(weight_type, shape, bytes).expect("bytes fit");
+    PackedWeight::pack(device, &[source], weight_type).expect("packs")
+}
+
+#[test]
+fn every_type_on_every_instruction_set_agrees_with_the_reference() {
+    let mut random = Random(1);
+    let devices = devices();
+    for weight_type in TYPES {
+        let odd_columns: &[usize] = if weight_type.block_len() == 1 { &[1, 7, 33, 47] } else { &[] };
+        for &k in [32, 96, 576].iter().chain(odd_columns) {
+            for (rows, n) in [(0, 16), (1, 130), (2, 1), (5, 35), (17, 64), (40, 100)] {
+                let (bytes, numbers) = random_weight(weight_type, [n, k], &mut random);
+                let (x, bias) = (random.numbers(rows * k), random.numbers(n));
+                let expected = reference(&rounded(weight_type, &x), &numbers, &bias, [rows, n, k]);
+                for device in &devices {
+                    let weight = pack(device, weight_type, [n, k], &bytes);
+                    let what = format!("{weight_type} rows {rows} n {n} k {k} on {device:?}");
+                    let actual = run(device, &weight, &x, Some(&bias));
+                    assert_close(&what, &actual, &expected, 4e-7 * (k as f64 + 8.0));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_has_the_same_bits_alone_and_among_others_on_any_number_of_threads() {
+    let mut random = Random(2);
+    let (n, k) = (150, 160);
+    for weight_type in TYPES {
+        let (bytes, _) = random_weight(weight_type, [n, k], &mut random);
+        let x = random.numbers(90 * k);
+        for device in devices() {
+            let weight = pack(&device, weight_type, [n, k], &bytes);
+            let alone: Vec<f32> = x.chunks(k).flat_map(|row| run(&device, &weight, row, None)).collect();
+            for rows in (1..=17).chain([90]) {
+                let together = run(&device, &weight, &x[..rows * k], None);
+                let what = format!("{weight_type} {rows} rows on {device:?}");
+                assert_same_bits(&what, &together, &alone[..rows * n]);
+            }
+        }
+    }
+}
+
+/// bf16 is left out: AVX512-BF16 rounds in its own way.
+#[test]
+fn instruction_sets_give_the_same_bits() {
+    let mut random = Random(3);
+    let (n, k) = (70, 192);
+    for weight_type in TYPES.into_iter().filter(|&weight_type| weight_type != WeightType::BF16) {
+        let (bytes, _) = random_weight(weight_type, [n, k], &mut random);
+        let x = random.numbers(11 * k);
+        let mut first: Option<Vec<f32>> = None;
+        for device in devices() {
+            let actual = run(&device, &pack(&device, weight_type, [n, k], &bytes), &x, None);
+            let expected = first.get_or_insert_with(|| actual.clone());
+            assert_same_bits(&format!("{weight_type} on {device:?}"), &actual, expected);
+        }
+    }
+}
+
+#[test]
+fn the_largest_bytes_do_not_overflow() {
+    let k = 64;
+    let mut block = vec![0x00, 0x3c];
+    block.extend([0x80_u8; 32]);
+    let bytes = block.repeat(2 * k / 32);
+    for device in devices() {
+        let weight = pack(&device, WeightType::Q8_0, [2, k], &bytes);
+        let x: Vec<f32> = (0..k).map(|_| 127.0).collect();
+        assert_eq!(run(&device, &weight, &x, None), [-128.0 * 127.0 * k as f32; 2]);
+    }
+}
+
+#[test]
+fn fused_sources_are_the_sources_side_by_side() {
+    let mut random = Random(4);
+    let k = 64;
+    for weight_type in TYPES {
+        let parts: Vec<(usize, Vec<u8>)> =
+            [20, 5, 39].into_iter().map(|n| (n, random_weight(weight_type, [n, k], &mut random).0)).collect();
+        let x = random.numbers(3 * k);
+        let device = Device::cpu(&CpuOptions::default()).expect("device starts");
+        let sources: Vec<WeightSource<'_>> = parts
+            .iter()
+            .map(|(n, bytes)| WeightSource::new(weight_type, [*n, k], bytes).expect("bytes fit"))
+            .collect();
+        let fused = PackedWeight::pack(&device, &sources, weight_type).expect("packs");
+        assert_eq!(fused.shape(), [64, k]);
+        let together = run(&device, &fused, &x, None);
+        let mut column = 0;
+        for (n, bytes) in &parts {
+            let part = run(&device, &pack(&device, weight_type, [*n, k], bytes), &x, None);
+            for row in 0..3 {
+                let start = row * 64 + column;
+                assert_same_bits("part", &part[row * n..(row + 1) * n], &together[start..start + n]);
+            }
+            column += n;
+        }
+    }
+}
+
+#[test]
+fn a_quantised_source_computed_in_f32_is_its_numbers() {
+    let mut random = Random(5);
+    let (n, k) = (33, 64);
+    let portable = CpuOptions { isa: IsaChoice::Exactly(Isa::Portable), num_threads: None };
+    let device = Device::cpu(&portable).expect("device starts");
+    for weight_type in TYPES {
+        let (bytes, numbers) = random_weight(weight_type, [n, k], &mut random);
+        let source = WeightSource::new(weight_type, [n, k], &bytes).expect("bytes fit");
+        let weight = PackedWeight::pack(&device, &[source], WeightType::F32).expect("packs");
+        let x = random.numbers(2 * k);
+        let inputs: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+        let expected = reference(&inputs, &numbers, &[0.0; 33], [2, n, k]);
+        assert_close(&weight_type.to_string(), &run(&device, &weight, &x, None), &expected, 2e-5);
+    }
+}
+
+#[test]
+fn wrong_arguments_are_errors_that_name_them() {
+    let device = Device::cpu(&CpuOptions::default()).expect("device starts");
+    let bytes = vec![0; 34 * 4];
+    let source =
+        |shape| WeightSource::new(WeightType::Q8_0, shape, &bytes).map_err(|error| error.to_string());
+    assert_eq!(
+        source([4, 33]).expect_err("not whole blocks"),
+        "`columns of a quantised weight` is 33, but must be a multiple of 32"
+    );
+    assert_eq!(source([5, 32]).expect_err("too few bytes"), "`weight` holds 136 bytes, expected 170");
+    let source = source([4, 32]).expect("bytes fit");
+    let error = PackedWeight::pack(&device, &[source], WeightType::Q4_0).expect_err("types differ");
+    assert!(error.to_string().starts_with("a weight of type Q8_0 cannot be packed as Q4_0"));
+    let weight = PackedWeight::pack(&device, &[source], WeightType::Q8_0).expect("packs");
+    let x = tensor(&device, [200, 32], &vec![0.0; 6400]);
+    let mut out = tensor(&device, [200, 4], &[0.0; 800]);
+    let arguments = LinearArguments { x: x.view(), weight: &weight, bias: None };
+    let mut workspace = workspace(&device);
+    let error = linear(&device, &mut workspace, arguments, out.view_mut()).expect_err("200 rows");
+    assert_eq!(error.to_string(), "`rows of `x`` is 200, limit 128");
+    let short = out.rows_mut(3).expect("has rows");
+    let error = linear(&device, &mut workspace, arguments, short).expect_err("three rows");
+    assert_eq!(error.to_string(), "`out` has shape [3, 4], expected [200, 4]");
+}
