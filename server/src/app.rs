@@ -32,7 +32,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Whatever keeps it from being done, with the causes.
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Serve(config) => serve(*config),
+        Command::Serve(config) => serve(&config),
         Command::PullDemo { cache } => {
             match model_store::pull_demo(&cache)? {
                 Pulled::AlreadyThere(path) => println!("{} is there and whole", path.display()),
@@ -45,13 +45,13 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 }
 
 /// Loads the model, starts the engine, and serves until a signal comes.
-fn serve(config: ServeConfig) -> anyhow::Result<()> {
+fn serve(config: &ServeConfig) -> anyhow::Result<()> {
     logging::start(&config.log)?;
     let metrics = prometheus::start()?;
     let clock = wall_clock();
     let source = model_source(&config.model.choice)?;
     let engine::Started { handle, thread, defaults, clock: engine_clock } =
-        engine::start(&config, &source, &clock)?;
+        engine::start(config, &source, &clock)?;
 
     let local = Arc::new(LocalBackend::new(BackendId::new(LOCAL_BACKEND), handle.clone()));
     let router = Router::new(vec![Arc::clone(&local) as Arc<dyn Backend>])?;

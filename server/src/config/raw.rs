@@ -193,7 +193,7 @@ pub(super) struct RawLog {
     /// Form of the log's lines.
     #[arg(long, value_enum, default_value_t = RawLog::default().log_format)]
     pub(super) log_format: RawLogFormat,
-    /// What is logged: a level, or levels by module, as in info,spillway_engine=debug.
+    /// What is logged: a level, or levels by module, as in `info,spillway_engine=debug`.
     #[arg(long, value_name = "DIRECTIVES", default_value_t = RawLog::default().log_filter)]
     pub(super) log_filter: String,
 }

@@ -270,6 +270,6 @@ impl RawLog {
     }
 }
 
-fn out_of_range(flag: &'static str, value: impl ToString, expected: &'static str) -> ConfigError {
+fn out_of_range(flag: &'static str, value: impl std::fmt::Display, expected: &'static str) -> ConfigError {
     ConfigError::OutOfRange { flag, value: value.to_string(), expected }
 }

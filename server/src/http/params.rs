@@ -144,13 +144,7 @@ impl GenerationFields {
         let top_k = match self.top_k {
             None => defaults.top_k,
             Some(0 | -1) => None,
-            Some(top_k) => match u32::try_from(top_k).ok().and_then(NonZeroU32::new) {
-                Some(top_k) => Some(top_k),
-                None => {
-                    let message = format!("`top_k` is {top_k}, must be from -1 to {}", u32::MAX);
-                    return Err(RequestError::invalid("top_k", message));
-                }
-            },
+            Some(top_k) => Some(rank(top_k)?),
         };
         let temperature = self.temperature.unwrap_or(defaults.temperature);
         let top_p = self.top_p.unwrap_or(defaults.top_p);
@@ -171,6 +165,12 @@ impl GenerationFields {
         }
         Ok(Delivery::Whole)
     }
+}
+
+fn rank(top_k: i64) -> Result<NonZeroU32, RequestError> {
+    u32::try_from(top_k).ok().and_then(NonZeroU32::new).ok_or_else(|| {
+        RequestError::invalid("top_k", format!("`top_k` is {top_k}, must be from -1 to {}", u32::MAX))
+    })
 }
 
 fn choices(n: Option<u32>) -> Result<NonZeroU32, RequestError> {

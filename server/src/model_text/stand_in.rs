@@ -13,7 +13,7 @@ pub(super) fn tokenizer(vocab_size: u32) -> Result<Tokenizer, TextError> {
     let bytes = (0..=u8::MAX).map(|byte| byte_letter(byte).to_string());
     let others = (256..vocab_size).map(|id| format!("{SPACE}w{id}"));
     let tokens = bytes.chain(others).collect();
-    Tokenizer::from_gguf(GgufVocabulary { model: "gpt2".to_owned(), tokens, ..GgufVocabulary::default() })
+    Tokenizer::from_gguf(&GgufVocabulary { model: "gpt2".to_owned(), tokens, ..GgufVocabulary::default() })
 }
 
 /// How byte-level vocabularies write a space.

@@ -78,7 +78,7 @@ fn every_flag_is_followed() {
     assert_eq!(scheduler.ageing_interval, Duration::from_millis(300));
     assert_eq!(scheduler.step_timeout, Duration::from_secs(5));
     assert_eq!((config.http.host.as_str(), config.http.port), ("0.0.0.0", 0));
-    assert_eq!(config.http.drain_timeout, Duration::from_secs(120));
+    assert_eq!(config.http.drain_timeout, Duration::from_mins(2));
     assert_eq!((config.http.max_body.bytes(), config.log.format), (1024, LogFormat::Json));
     assert_eq!(config.log.filter, "debug");
 }

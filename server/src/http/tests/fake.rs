@@ -25,8 +25,7 @@ use crate::config::ByteSize;
 use crate::http::{AppState, HttpParts, Lifecycle, ModelText, SamplingDefaults, ServedModel, service};
 
 /// What the backend does with a request.
-pub(super) type Script =
-    dyn Fn(&GenerateRequest) -> Result<Vec<Result<GenerateEvent, BackendError>>, BackendError> + Send + Sync;
+pub(super) type Script = dyn Fn(&GenerateRequest) -> Result<Vec<Item>, BackendError> + Send + Sync;
 
 /// A scripted backend.
 pub(super) struct FakeBackend {
@@ -185,30 +184,35 @@ pub(super) fn refusing(error: impl Fn() -> BackendError + Send + Sync + 'static)
 }
 
 /// Sends these events for every request.
-pub(super) fn sending(
-    events: impl Fn() -> Vec<Result<GenerateEvent, BackendError>> + Send + Sync + 'static,
-) -> Setup {
+pub(super) fn sending(events: impl Fn() -> Vec<Item> + Send + Sync + 'static) -> Setup {
     Setup { script: Box::new(move |_| Ok(events())), ..Setup::default() }
 }
 
-pub(super) fn started() -> Result<GenerateEvent, BackendError> {
+/// An item of a backend's stream.
+pub(super) type Item = Result<GenerateEvent, BackendError>;
+
+#[expect(clippy::unnecessary_wraps, reason = "scripts are lists of stream items")]
+pub(super) fn started() -> Item {
     Ok(GenerateEvent::Started { prompt_tokens: 5 })
 }
 
-pub(super) fn text(choice: u32, text: &str) -> Result<GenerateEvent, BackendError> {
+#[expect(clippy::unnecessary_wraps, reason = "scripts are lists of stream items")]
+pub(super) fn text(choice: u32, text: &str) -> Item {
     Ok(GenerateEvent::Delta(TextDelta { choice, text: text.to_owned(), tokens: vec![(TokenId(1), -0.5)] }))
 }
 
-pub(super) fn finished(choice: u32, reason: FinishReason) -> Result<GenerateEvent, BackendError> {
+#[expect(clippy::unnecessary_wraps, reason = "scripts are lists of stream items")]
+pub(super) fn finished(choice: u32, reason: FinishReason) -> Item {
     Ok(GenerateEvent::Finished { choice, reason })
 }
 
-pub(super) fn done(completion_tokens: u32) -> Result<GenerateEvent, BackendError> {
+#[expect(clippy::unnecessary_wraps, reason = "scripts are lists of stream items")]
+pub(super) fn done(completion_tokens: u32) -> Item {
     Ok(GenerateEvent::Done(Usage { prompt_tokens: 5, cached_tokens: 4, completion_tokens }))
 }
 
 /// "Hello" and the choice's number, for every choice; the tokens of the choices come in turn.
-pub(super) fn hello(request: &GenerateRequest) -> Vec<Result<GenerateEvent, BackendError>> {
+pub(super) fn hello(request: &GenerateRequest) -> Vec<Item> {
     let n = request.params.n.get();
     let mut events = vec![started()];
     events.extend((0..n).map(|choice| text(choice, "Hello")));

@@ -1,12 +1,10 @@
 //! Answers that go well, whole and streamed.
 
 use serde_json::{Value, json};
-use spillway_types::{Prompt, Sampling, TokenId};
+use spillway_types::{CacheSalt, FinishReason, Prompt, Sampling, TokenId};
 
-use super::fake::{Setup, sending, started, text};
-use super::fake::{done, finished};
+use super::fake::{Setup, done, finished, sending, started, text};
 use crate::http::SamplingDefaults;
-use spillway_types::FinishReason;
 
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
@@ -163,7 +161,7 @@ async fn parameters_reach_the_backend() {
         (params.max_tokens.map(u32::from), params.stop.as_slice()),
         (Some(9), &["END".to_owned()][..])
     );
-    assert_eq!(seen[0].cache_salt.as_ref().map(|salt| salt.as_bytes()), Some(&b"s"[..]));
+    assert_eq!(seen[0].cache_salt.as_ref().map(CacheSalt::as_bytes), Some(&b"s"[..]));
     assert_eq!(Ok(seen[1].params.sampling), Sampling::new(0.6, None, 0.95, 0.0));
     assert_eq!(seen[1].params.max_tokens, None);
 }

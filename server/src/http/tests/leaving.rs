@@ -14,7 +14,7 @@ fn hanging() -> Setup {
     Setup { then: Then::Hang, ..sending(|| vec![started(), text(0, "a")]) }
 }
 
-fn body(fields: Value) -> Value {
+fn body(fields: &Value) -> Value {
     let mut body = json!({"prompt": "hi"});
     for (name, value) in fields.as_object().expect("an object") {
         body[name] = value.clone();
@@ -25,7 +25,7 @@ fn body(fields: Value) -> Value {
 #[tokio::test]
 async fn hanging_up_on_a_whole_answer_drops_its_stream() {
     let service = hanging().build();
-    let mut waiting = Box::pin(service.read(post(COMPLETIONS, &body(json!({})))));
+    let mut waiting = Box::pin(service.read(post(COMPLETIONS, &body(&json!({})))));
     assert!(waiting.as_mut().now_or_never().is_none(), "the backend hangs");
     assert_eq!(service.live_streams(), 1);
     drop(waiting);
@@ -35,7 +35,7 @@ async fn hanging_up_on_a_whole_answer_drops_its_stream() {
 #[tokio::test]
 async fn hanging_up_on_a_stream_drops_it() {
     let service = hanging().build();
-    let response = service.send(post(COMPLETIONS, &body(json!({"stream": true})))).await;
+    let response = service.send(post(COMPLETIONS, &body(&json!({"stream": true})))).await;
     let mut data = response.into_body().into_data_stream();
     let first = data.next().await.expect("a chunk").expect("no error");
     assert!(first.starts_with(b"data: {"));
@@ -47,7 +47,7 @@ async fn hanging_up_on_a_stream_drops_it() {
 #[tokio::test]
 async fn hanging_up_on_several_prompts_drops_all_of_them() {
     let service = hanging().build();
-    let prompts = body(json!({"prompt": ["a", "b", "c"], "stream": true}));
+    let prompts = body(&json!({"prompt": ["a", "b", "c"], "stream": true}));
     let response = service.send(post(COMPLETIONS, &prompts)).await;
     assert_eq!(service.live_streams(), 3);
     drop(response);
@@ -63,7 +63,7 @@ async fn a_refused_prompt_drops_the_others_of_its_request() {
         _ => Ok(hello(request)),
     };
     let service = Setup { script: Box::new(script), then: Then::Hang, ..Setup::default() }.build();
-    let answer = service.post(COMPLETIONS, &body(json!({"prompt": ["good", "bad"]}))).await;
+    let answer = service.post(COMPLETIONS, &body(&json!({"prompt": ["good", "bad"]}))).await;
     assert_eq!(answer.status, 503);
     assert_eq!((service.seen().len(), service.live_streams()), (2, 0));
 }
@@ -71,7 +71,7 @@ async fn a_refused_prompt_drops_the_others_of_its_request() {
 #[tokio::test]
 async fn an_answer_that_is_done_lets_its_stream_go_at_once() {
     let service = Setup { then: Then::Hang, ..Setup::default() }.build();
-    let answer = service.post(COMPLETIONS, &body(json!({"stream": true}))).await;
+    let answer = service.post(COMPLETIONS, &body(&json!({"stream": true}))).await;
     assert!(answer.body.ends_with("data: [DONE]\n\n"));
     assert_eq!(service.live_streams(), 0);
 }
@@ -79,7 +79,7 @@ async fn an_answer_that_is_done_lets_its_stream_go_at_once() {
 #[tokio::test]
 async fn a_request_is_in_flight_until_its_body_is_dropped() {
     let service = hanging().build();
-    let response = service.send(post(COMPLETIONS, &body(json!({"stream": true})))).await;
+    let response = service.send(post(COMPLETIONS, &body(&json!({"stream": true})))).await;
     service.lifecycle.start_draining();
     assert!(service.lifecycle.drained().now_or_never().is_none(), "a stream is open");
     drop(response);
@@ -89,7 +89,7 @@ async fn a_request_is_in_flight_until_its_body_is_dropped() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_stream_is_kept_open_by_comments() {
     let service = hanging().build();
-    let response = service.send(post(COMPLETIONS, &body(json!({"stream": true})))).await;
+    let response = service.send(post(COMPLETIONS, &body(&json!({"stream": true})))).await;
     let mut data: axum::body::BodyDataStream = Body::new(response.into_body()).into_data_stream();
     data.next().await.expect("a chunk").expect("no error");
     let began = tokio::time::Instant::now();
