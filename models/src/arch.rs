@@ -71,7 +71,7 @@ pub(crate) enum RopeRows {
     Interleaved,
 }
 
-const ALL: [&Architecture; 1] = [&llama::LLAMA];
+pub(crate) const ALL: [&Architecture; 1] = [&llama::LLAMA];
 
 impl Architecture {
     /// The family of a config.json.

@@ -1,1 +1,183 @@
+//! Goal: a sequence's logits do not depend on how it was computed. Method: random tiny models; bits are compared.
 
+use spillway_kernels::{CpuOptions, DType, WeightType};
+use spillway_types::{BlockId, Sampling, Seed, SeqId, TokenId};
+
+use super::*;
+use crate::arch;
+use crate::batch::{BatchRow as ForwardRow, RowSampling};
+use crate::dummy::DummyWeights;
+use crate::load::DtypePolicy;
+use crate::spec::{Rope, RopeScaling};
+use crate::tensor_source::TensorSource;
+
+const MAX_LEN: usize = 96;
+const WEIGHT_TYPES: [WeightType; 6] = [
+    WeightType::F32,
+    WeightType::F16,
+    WeightType::BF16,
+    WeightType::Q4_0,
+    WeightType::Q4_1,
+    WeightType::Q8_0,
+];
+
+/// How sequences are computed.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    /// Most tokens of a row in one step.
+    chunk: usize,
+    block_size: u32,
+    kv_dtype: DType,
+}
+
+fn spec() -> DecoderSpec {
+    DecoderSpec {
+        architecture: "llama",
+        num_layers: 2,
+        hidden_size: 64,
+        num_heads: 4,
+        num_kv_heads: 2,
+        head_dim: 16,
+        ffn_size: 96,
+        vocab_size: 200,
+        max_positions: MAX_LEN,
+        norm_eps: 1e-5,
+        activation: Activation::Silu,
+        rope: Rope { theta: 1e4, scaling: RopeScaling::None },
+        tied_head: false,
+    }
+}
+
+fn decoder(weight_type: WeightType) -> Decoder {
+    let device = Device::cpu(&CpuOptions::default()).expect("the processor is there");
+    let dummy = DummyWeights::new(11, weight_type);
+    let loader = WeightLoader {
+        device: &device,
+        source: TensorSource::Dummy(&dummy),
+        names: &arch::ALL[0].hf_names,
+        policy: DtypePolicy::Auto,
+    };
+    let weights = DecoderWeights::load(&loader, &spec()).expect("dummy weights always load");
+    let limits = DecoderLimits { max_num_batched_tokens: 300, max_num_seqs: 4, max_model_len: MAX_LEN };
+    Decoder::new(device, spec(), weights, limits).expect("it is small")
+}
+
+fn sequence(seq_idx: u32, len: u32) -> Vec<u32> {
+    (0..len).map(|i| (i * 37 + seq_idx * 61 + i * i * 5) % 200).collect()
+}
+
+/// Computes all sequences side by side and answers with the logits after the last token of each.
+fn last_logits(decoder: &mut Decoder, sequences: &[Vec<u32>], way: Way) -> Vec<Vec<f32>> {
+    let block_size = BlockSize::try_from(way.block_size).expect("a power of two");
+    let blocks_per_row = block_size.blocks_for(MAX_LEN as u32);
+    let num_blocks = blocks_per_row * sequences.len() as u32;
+    let layout = decoder.spec().kv_layout(way.kv_dtype);
+    let mut kv = KvCache::new(&decoder.device.clone(), &layout, block_size, num_blocks).expect("it is small");
+    let mut logits = vec![Vec::new(); sequences.len()];
+    let mut start = 0;
+    while sequences.iter().any(|tokens| tokens.len() > start) {
+        let (batch, finished) = step(sequences, start, way.chunk, blocks_per_row);
+        let computed = decoder.forward(&batch, &mut kv).expect("the step is fine");
+        assert_eq!(computed.rows().len(), finished.len());
+        for (seq_idx, row) in finished.into_iter().zip(computed.rows()) {
+            logits[seq_idx] = row.to_vec();
+        }
+        start += way.chunk;
+    }
+    logits
+}
+
+/// The batch that takes every sequence from `start` on, and which of them end in it.
+fn step(
+    sequences: &[Vec<u32>],
+    start: usize,
+    chunk: usize,
+    blocks_per_row: u32,
+) -> (ForwardBatch, Vec<usize>) {
+    let mut batch = ForwardBatch::default();
+    let mut finished = Vec::new();
+    for (seq_idx, tokens) in sequences.iter().enumerate().filter(|(_, tokens)| tokens.len() > start) {
+        let end = tokens.len().min(start + chunk);
+        let (first_token, first_block) = (batch.tokens.len() as u32, batch.block_ids.len() as u32);
+        batch.tokens.extend(tokens[start..end].iter().map(|&id| InputToken::Known(TokenId(id))));
+        batch.positions.extend(start as u32..end as u32);
+        // Blocks of different sequences lie between one another, and in falling order.
+        let num_seqs = sequences.len() as u32;
+        let block = |i| BlockId((blocks_per_row - 1 - i) * num_seqs + seq_idx as u32);
+        batch.block_ids.extend((0..blocks_per_row).map(block));
+        let is_last = end == tokens.len();
+        if is_last {
+            finished.push(seq_idx);
+        }
+        batch.rows.push(ForwardRow {
+            seq_id: SeqId(seq_idx as u64),
+            tokens: first_token..batch.tokens.len() as u32,
+            kv_len: end as u32,
+            blocks: first_block..batch.block_ids.len() as u32,
+            sample: is_last.then_some(RowSampling {
+                sampling: Sampling::Greedy,
+                seed: Seed(0),
+                choice: 0,
+                position: end as u32,
+            }),
+        });
+    }
+    (batch, finished)
+}
+
+/// Fails, naming the first logit, unless all bits are equal.
+fn assert_same_bits(expected: &[f32], actual: &[f32], context: &str) {
+    assert_eq!(expected.len(), actual.len(), "{context}");
+    for (i, (a, b)) in expected.iter().zip(actual).enumerate() {
+        assert_eq!(a.to_bits(), b.to_bits(), "{context}: logit {i} is {b}, expected {a}");
+    }
+}
+
+#[test]
+fn logits_do_not_depend_on_company_chunks_or_block_size() {
+    let sequences = [sequence(0, 61), sequence(1, 5), sequence(2, 90), sequence(3, 1)];
+    for weight_type in WEIGHT_TYPES {
+        let mut decoder = decoder(weight_type);
+        for kv_dtype in [DType::F32, DType::F16, DType::BF16] {
+            let whole = Way { chunk: MAX_LEN, block_size: 16, kv_dtype };
+            let alone: Vec<Vec<f32>> = sequences
+                .iter()
+                .map(|tokens| last_logits(&mut decoder, std::slice::from_ref(tokens), whole).remove(0))
+                .collect();
+            assert!(alone.iter().flatten().all(|logit| logit.is_finite()));
+            for chunk in [1, 7, 48, MAX_LEN] {
+                for block_size in [8, 16, 32] {
+                    let way = Way { chunk, block_size, kv_dtype };
+                    // Company of four rows takes at most 300 tokens a step.
+                    let together = last_logits(&mut decoder, &sequences, way);
+                    for (seq_idx, (expected, actual)) in alone.iter().zip(&together).enumerate() {
+                        let context = format!("{weight_type} {way:?} sequence {seq_idx}");
+                        assert_same_bits(expected, actual, &context);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_decoded_token_sees_what_a_prefill_of_the_same_tokens_sees() {
+    let mut decoder = decoder(WeightType::Q4_1);
+    for len in [2, 15, 16, 17, 33] {
+        let tokens = [sequence(1, len)];
+        let way = |chunk| Way { chunk, block_size: 16, kv_dtype: DType::F16 };
+        let prefilled = last_logits(&mut decoder, &tokens, way(MAX_LEN));
+        let decoded = last_logits(&mut decoder, &tokens, way(1));
+        assert_same_bits(&prefilled[0], &decoded[0], &format!("{len} tokens"));
+    }
+}
+
+#[test]
+fn the_past_matters() {
+    let mut decoder = decoder(WeightType::F32);
+    let way = Way { chunk: MAX_LEN, block_size: 16, kv_dtype: DType::F32 };
+    let mut other = sequence(0, 20);
+    let plain = last_logits(&mut decoder, &[other.clone()], way).remove(0);
+    other[3] += 1;
+    assert!(plain != last_logits(&mut decoder, &[other], way).remove(0));
+}

@@ -2,34 +2,38 @@
 //!
 //! All three cuts keep a leading part of the tokens in order of falling likelihood, of equals the lower id first. A cut
 //! finds the place where that part ends by counting in buckets of equal width; only the bucket at the edge is sorted.
-//! The candidates themselves stay in order of ids, so a draw does not depend on how they were cut.
+//! The candidates themselves stay in order of ids, so a draw does not depend on how they were cut. Loops over the whole
+//! vocabulary have no branches, so that they are computed many lanes at a time.
 
-use super::exp::exp_non_positive;
+use super::exp::{exp_non_positive, sum_in_lanes};
 
 /// Buckets per unit of the natural logarithm, and how many there are; the last takes everything below 32 units, where a
 /// token is 1e-14 times as likely as the first.
 const BUCKETS_PER_UNIT: f32 = 32.0;
 const NUM_BUCKETS: usize = 1024;
-
-/// A token that may be drawn.
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    token_idx: u32,
-    /// Logit less the row's largest, over the temperature: at most 0.
-    score: f32,
-    /// `e^score`: how likely it is, against the most likely one.
-    weight: f32,
-}
+/// Tokens whose weights are added up together when a draw looks for its place.
+const RUN: usize = 1024;
 
 /// Candidates in order of ids.
 #[derive(Debug)]
 pub(super) struct Candidates {
-    kept: Vec<Candidate>,
-    edge: Vec<Candidate>,
-    masses: Vec<Mass>,
+    /// Logit less the row's largest, over the temperature, at most 0: `[vocab]`.
+    scores: Vec<f32>,
+    /// `e^score`, or 0 for a token that cannot be drawn: `[vocab]`.
+    weights: Vec<f32>,
+    buckets: Vec<Mass>,
+    edge: Vec<Edge>,
+    runs: Vec<f64>,
 }
 
-/// What one bucket holds.
+/// A candidate in the bucket where a cut falls.
+#[derive(Debug, Clone, Copy)]
+struct Edge {
+    score: f32,
+    token_idx: u32,
+}
+
+/// How many candidates there are in some part of the order, and how likely they are together.
 #[derive(Debug, Clone, Copy, Default)]
 struct Mass {
     count: usize,
@@ -39,108 +43,146 @@ struct Mass {
 impl Candidates {
     pub(super) fn with_capacity(vocab_size: usize) -> Self {
         Self {
-            kept: Vec::with_capacity(vocab_size),
+            scores: Vec::with_capacity(vocab_size),
+            weights: Vec::with_capacity(vocab_size),
+            buckets: vec![Mass::default(); NUM_BUCKETS],
             edge: Vec::with_capacity(vocab_size),
-            masses: vec![Mass::default(); NUM_BUCKETS],
+            runs: Vec::with_capacity(vocab_size.div_ceil(RUN)),
         }
     }
 
     /// How many are left.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.kept.len()
+        self.weights.iter().filter(|&&weight| weight > 0.0).count()
     }
 
-    /// Takes in a row of logits, whose largest is `maximum`; tokens that cannot be drawn are left out.
+    /// Takes in a row of logits, whose largest is `maximum`.
     pub(super) fn fill(&mut self, logits: &[f32], maximum: f32, temperature: f32) {
-        self.kept.clear();
-        // In f64 the quotient of two f32 is finite even at the lowest temperature.
-        let scale = 1.0 / f64::from(temperature);
-        for (token_idx, &logit) in logits.iter().enumerate() {
-            let score = (f64::from(logit - maximum) * scale) as f32;
-            self.kept.push(Candidate { token_idx: token_idx as u32, score, weight: exp_non_positive(score) });
-        }
-        self.kept.retain(|candidate| candidate.weight > 0.0);
+        let scale = 1.0 / temperature;
+        self.scores.clear();
+        self.scores.extend(logits.iter().map(|logit| (logit - maximum) * scale));
+        self.weights.clear();
+        self.weights.extend(self.scores.iter().map(|&score| exp_non_positive(score)));
     }
 
     /// Keeps the `limit` most likely ones.
     pub(super) fn keep_most_likely(&mut self, limit: usize) {
-        if limit < self.kept.len() {
+        if limit < self.weights.len() {
+            self.count_buckets();
             self.cut(|before| before.count >= limit);
         }
     }
 
     /// Keeps the most likely ones up to the first whose weights sum to `fraction` of all.
     pub(super) fn keep_nucleus(&mut self, fraction: f32) {
-        let total: f64 = self.kept.iter().map(|candidate| f64::from(candidate.weight)).sum();
-        let wanted = total * f64::from(fraction);
-        self.cut(|before| before.count > 0 && before.weight >= wanted);
+        let wanted = self.count_buckets().weight * f64::from(fraction);
+        self.cut(|before| before.weight >= wanted);
     }
 
     /// Keeps those at least `fraction` as likely as the most likely one, which has weight 1.
     pub(super) fn keep_at_least(&mut self, fraction: f32) {
-        self.kept.retain(|candidate| candidate.weight >= fraction);
+        for weight in &mut self.weights {
+            *weight = if *weight >= fraction { *weight } else { 0.0 };
+        }
     }
 
     /// The token at `uniform`, from 0 to 1, of the way through the weights in order of ids.
-    pub(super) fn pick(&self, uniform: f64) -> u32 {
-        let total: f64 = self.kept.iter().map(|candidate| f64::from(candidate.weight)).sum();
-        let target = total * uniform;
-        let mut sum = 0.0;
-        let mut last = 0;
-        for candidate in &self.kept {
-            sum += f64::from(candidate.weight);
-            last = candidate.token_idx;
-            if sum > target {
+    pub(super) fn pick(&mut self, uniform: f64) -> u32 {
+        self.runs.clear();
+        self.runs.extend(self.weights.chunks(RUN).map(sum_in_lanes));
+        let mut rest = self.runs.iter().sum::<f64>() * uniform;
+        // The run in which the place lies; should rounding lead past the end, the last one with candidates.
+        let mut chosen_run = 0;
+        for (run_idx, &sum) in self.runs.iter().enumerate().filter(|(_, sum)| **sum > 0.0) {
+            chosen_run = run_idx;
+            if rest < sum {
                 break;
             }
+            rest -= sum;
         }
-        last
+        let first = chosen_run * RUN;
+        let end = self.weights.len().min(first + RUN);
+        let mut chosen = first;
+        for (token_idx, &weight) in (first..end).zip(&self.weights[first..end]) {
+            if weight > 0.0 {
+                chosen = token_idx;
+                rest -= f64::from(weight);
+                if rest < 0.0 {
+                    break;
+                }
+            }
+        }
+        chosen as u32
+    }
+
+    /// Sorts all candidates into buckets, and answers with what they hold together.
+    fn count_buckets(&mut self) -> Mass {
+        self.buckets.fill(Mass::default());
+        for (&score, &weight) in self.scores.iter().zip(&self.weights) {
+            let mass = &mut self.buckets[bucket(score)];
+            mass.count += usize::from(weight > 0.0);
+            mass.weight += f64::from(weight);
+        }
+        self.buckets.iter().fold(Mass::default(), |sum, mass| Mass {
+            count: sum.count + mass.count,
+            weight: sum.weight + mass.weight,
+        })
     }
 
     /// Walks from the most likely candidate down and drops the first for which `is_enough`, asked about all that stand
     /// before it, holds, with all that follow. `is_enough` must not change back.
+    ///
+    /// The buckets have been counted.
     fn cut(&mut self, is_enough: impl Fn(Mass) -> bool) {
-        self.masses.fill(Mass::default());
-        for candidate in &self.kept {
-            let mass = &mut self.masses[bucket(candidate.score)];
-            mass.count += 1;
-            mass.weight += f64::from(candidate.weight);
-        }
         // The edge is the first bucket after which enough is held.
         let mut before = Mass::default();
-        let mut edge_bucket = NUM_BUCKETS;
-        for (bucket_idx, mass) in self.masses.iter().enumerate() {
+        let mut edge_bucket = None;
+        for (bucket_idx, mass) in self.buckets.iter().enumerate() {
             let after = Mass { count: before.count + mass.count, weight: before.weight + mass.weight };
             if is_enough(after) {
-                edge_bucket = bucket_idx;
+                edge_bucket = Some(bucket_idx);
                 break;
             }
             before = after;
         }
-        if edge_bucket == NUM_BUCKETS {
-            return;
-        }
-        self.edge.clear();
-        self.edge.extend(self.kept.iter().filter(|candidate| bucket(candidate.score) == edge_bucket));
-        self.edge.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.token_idx.cmp(&b.token_idx)));
-        let mut last_kept: Option<Candidate> = None;
+        let Some(edge_bucket) = edge_bucket else { return };
+        self.sort_edge(edge_bucket);
+        let mut last_kept = None;
         for candidate in &self.edge {
             if is_enough(before) {
                 break;
             }
             before.count += 1;
-            before.weight += f64::from(candidate.weight);
+            before.weight += f64::from(self.weights[candidate.token_idx as usize]);
             last_kept = Some(*candidate);
         }
-        self.kept.retain(|candidate| match bucket(candidate.score).cmp(&edge_bucket) {
-            std::cmp::Ordering::Less => true,
-            std::cmp::Ordering::Greater => false,
-            std::cmp::Ordering::Equal => last_kept.is_some_and(|last| {
-                candidate.score > last.score
-                    || candidate.score >= last.score && candidate.token_idx <= last.token_idx
-            }),
-        });
+        if let Some(last) = last_kept {
+            self.drop_after(last);
+        }
+    }
+
+    /// Collects the candidates of one bucket, the most likely first.
+    fn sort_edge(&mut self, edge_bucket: usize) {
+        self.edge.clear();
+        for (token_idx, (&score, &weight)) in self.scores.iter().zip(&self.weights).enumerate() {
+            if weight > 0.0 && bucket(score) == edge_bucket {
+                self.edge.push(Edge { score, token_idx: token_idx as u32 });
+            }
+        }
+        self.edge.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.token_idx.cmp(&b.token_idx)));
+    }
+
+    /// Drops everything that comes after `last` in the order of likelihood.
+    fn drop_after(&mut self, last: Edge) {
+        let (up_to_last, after_last) = self.weights.split_at_mut(last.token_idx as usize + 1);
+        let (scores_up_to_last, scores_after_last) = self.scores.split_at(up_to_last.len());
+        for (weight, &score) in up_to_last.iter_mut().zip(scores_up_to_last) {
+            *weight = if score >= last.score { *weight } else { 0.0 };
+        }
+        for (weight, &score) in after_last.iter_mut().zip(scores_after_last) {
+            *weight = if score > last.score { *weight } else { 0.0 };
+        }
     }
 }
 

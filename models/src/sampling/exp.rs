@@ -28,10 +28,12 @@ pub(super) fn exp_non_positive(x: f32) -> f32 {
     if x < LOWEST { 0.0 } else { sum * power }
 }
 
+/// Lanes of a sum, and numbers that are added up in f32 before they are added in f64.
+const LANES: usize = 16;
+const RUN: usize = 64 * LANES;
+
 /// `sum_i e^(values[i] - maximum)`: in f32 over short runs of fixed lanes, those added up in f64.
 pub(super) fn sum_of_exp(values: &[f32], maximum: f32) -> f64 {
-    const LANES: usize = 16;
-    const RUN: usize = 64 * LANES;
     let mut total = 0.0;
     for run in values.chunks(RUN) {
         let mut lanes = [0.0_f32; LANES];
@@ -44,9 +46,28 @@ pub(super) fn sum_of_exp(values: &[f32], maximum: f32) -> f64 {
         for (lane, &value) in lanes.iter_mut().zip(rest) {
             *lane += exp_non_positive(value - maximum);
         }
-        total += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
+        total += add_lanes(&lanes);
     }
     total
+}
+
+/// The sum of a short run of numbers, in f32 over fixed lanes, those added up in f64.
+pub(super) fn sum_in_lanes(values: &[f32]) -> f64 {
+    let mut lanes = [0.0_f32; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane += value;
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane += value;
+    }
+    add_lanes(&lanes)
+}
+
+fn add_lanes(lanes: &[f32; LANES]) -> f64 {
+    lanes.iter().map(|&lane| f64::from(lane)).sum()
 }
 
 #[cfg(test)]
