@@ -51,6 +51,14 @@ async fn version_is_that_of_the_package() {
 }
 
 #[tokio::test]
+async fn a_whole_answer_has_a_known_length() {
+    let service = Setup::default().build();
+    let request = Request::get("/version").body(Body::empty()).expect("a request");
+    let body = service.send(request).await.into_body();
+    assert_eq!(axum::body::HttpBody::size_hint(&body).exact(), Some(19));
+}
+
+#[tokio::test]
 async fn metrics_are_text() {
     let answer = Setup::default().build().get("/metrics").await;
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
