@@ -23,10 +23,11 @@ use float::{F16Panels, F32Panels, PairPanels};
 use inputs::{convert_to_pairs, quantise};
 use quantised::{BytePanels, NibblePanels};
 
-/// Panels that a tile with few rows takes at once: enough loads under way to keep memory busy.
-const FEW_ROW_PANELS: usize = 4;
-/// Rows from which on a tile takes more rows and fewer panels.
-const MANY_ROWS: usize = 4;
+/// How far ahead of its loads a tile asks for weights: the hardware alone does not look far enough
+/// while a tile of many rows computes.
+const PREFETCH_BYTES: usize = 4096;
+/// Panels in a unit are a multiple of this, so that units of two threads share few cache lines of `out`.
+const PANEL_STEP: usize = 4;
 /// Bytes of activations that a unit goes over again and again: half of a small second-level cache.
 const UNIT_INPUT_BYTES: usize = 256 << 10;
 /// Units for each thread, so that one that is held up does not hold up all.
@@ -36,8 +37,8 @@ const UNITS_PER_THREAD: usize = 6;
 trait Panels: Copy + Sync {
     /// The instruction that tiles gain from.
     const EXTENSION: Extension;
-    /// Panels that a tile with many rows takes at once.
-    const MANY_ROW_PANELS: usize;
+    /// Whether a tile of many rows gains from two panels at once, if there are registers for them.
+    const PAIRED: bool;
 
     /// Sums of rows `row..row + R` with panels `panel..panel + P`.
     ///
@@ -119,10 +120,8 @@ impl Product<'_> {
         let unit_rows = (UNIT_INPUT_BYTES / self.row_bytes).next_multiple_of(16).min(self.rows.max(1));
         let num_row_units = self.rows.div_ceil(unit_rows);
         let wanted_units = self.cpu.num_threads() * UNITS_PER_THREAD;
-        let unit_panels = (num_panels * num_row_units)
-            .div_ceil(wanted_units)
-            .next_multiple_of(FEW_ROW_PANELS)
-            .min(num_panels);
+        let unit_panels =
+            (num_panels * num_row_units).div_ceil(wanted_units).next_multiple_of(PANEL_STEP).min(num_panels);
         let num_panel_units = num_panels.div_ceil(unit_panels);
         let out = Disjoint::new(out);
         self.cpu.for_each_unit(num_row_units * num_panel_units, &|_, unit| {
@@ -157,14 +156,7 @@ impl<K: Panels> Task for Unit<'_, K> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let (mut panel, last) = self.panel_range;
-        if self.rows.1 - self.rows.0 < MANY_ROWS {
-            while last - panel >= FEW_ROW_PANELS {
-                for row in self.rows.0..self.rows.1 {
-                    self.tile::<S, 1, FEW_ROW_PANELS>(simd, row, panel);
-                }
-                panel += FEW_ROW_PANELS;
-            }
-        } else if K::MANY_ROW_PANELS == 2 {
+        if S::TALL_TILES && K::PAIRED && self.rows.1 - self.rows.0 >= 4 {
             while last - panel >= 2 {
                 self.rows_of_panels::<S, 2>(simd, panel);
                 panel += 2;
@@ -182,7 +174,7 @@ impl<K: Panels> Unit<'_, K> {
     #[inline(always)]
     fn rows_of_panels<S: Simd, const P: usize>(&self, simd: S, panel: usize) {
         let (mut row, last) = self.rows;
-        if S::TALL_TILES && P == K::MANY_ROW_PANELS {
+        if S::TALL_TILES && (P == 2 || !K::PAIRED) {
             while last - row >= 8 {
                 self.tile::<S, 8, P>(simd, row, panel);
                 row += 8;

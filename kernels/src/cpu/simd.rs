@@ -37,6 +37,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Whether there are registers for products of eight rows at once, or only of four.
     const TALL_TILES: bool;
 
+    /// Asks for the cache line at `from`, which may be any address.
+    fn prefetch(self, from: *const u8);
+
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self::Floats;
     /// `value` in every lane.

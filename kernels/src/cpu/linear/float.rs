@@ -9,7 +9,7 @@
 use super::super::isa::Extension;
 use super::super::simd::{LANES, Simd};
 use super::super::weight::PanelLayout;
-use super::Panels;
+use super::{PREFETCH_BYTES, Panels};
 
 /// Weights in f32, activations in f32.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,7 @@ impl<'a> PairPanels<'a> {
 
 impl Panels for F32Panels<'_> {
     const EXTENSION: Extension = Extension::None;
-    const MANY_ROW_PANELS: usize = 2;
+    const PAIRED: bool = true;
 
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const P: usize>(
@@ -76,8 +76,9 @@ impl Panels for F32Panels<'_> {
             let weights = self.panels.as_ptr().add(panel * self.layout.panel_bytes);
             for index in 0..k {
                 for p in 0..P {
-                    let at = weights.add(p * self.layout.panel_bytes).cast::<f32>();
-                    let weight = simd.load(at.add(index * LANES));
+                    let at = weights.add(p * self.layout.panel_bytes).cast::<f32>().add(index * LANES);
+                    simd.prefetch(at.cast::<u8>().wrapping_add(PREFETCH_BYTES));
+                    let weight = simd.load(at);
                     for r in 0..R {
                         sums[r][p] = simd.fma(weight, simd.splat(*x.add(r * k + index)), sums[r][p]);
                     }
@@ -90,7 +91,7 @@ impl Panels for F32Panels<'_> {
 
 impl Panels for F16Panels<'_> {
     const EXTENSION: Extension = Extension::None;
-    const MANY_ROW_PANELS: usize = 2;
+    const PAIRED: bool = true;
 
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const P: usize>(
@@ -108,8 +109,9 @@ impl Panels for F16Panels<'_> {
             let weights = self.panels.as_ptr().add(panel * self.layout.panel_bytes);
             for index in 0..k {
                 for p in 0..P {
-                    let at = weights.add(p * self.layout.panel_bytes).cast::<u16>();
-                    let weight = simd.load_f16(at.add(index * LANES));
+                    let at = weights.add(p * self.layout.panel_bytes).cast::<u16>().add(index * LANES);
+                    simd.prefetch(at.cast::<u8>().wrapping_add(PREFETCH_BYTES));
+                    let weight = simd.load_f16(at);
                     for r in 0..R {
                         sums[r][p] = simd.fma(weight, simd.splat(*x.add(r * k + index)), sums[r][p]);
                     }
@@ -122,7 +124,7 @@ impl Panels for F16Panels<'_> {
 
 impl Panels for PairPanels<'_> {
     const EXTENSION: Extension = Extension::Pairs;
-    const MANY_ROW_PANELS: usize = 2;
+    const PAIRED: bool = true;
 
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const P: usize>(
@@ -141,6 +143,7 @@ impl Panels for PairPanels<'_> {
             for index in 0..num_pairs {
                 for p in 0..P {
                     let at = weights.add(p * self.layout.panel_bytes + index * LANES * 4);
+                    simd.prefetch(at.wrapping_add(PREFETCH_BYTES));
                     let weight = simd.load_bytes(at);
                     for r in 0..R {
                         let inputs = *pairs.add(r * num_pairs + index);

@@ -33,6 +33,11 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     const TALL_TILES: bool = false;
 
     #[inline(always)]
+    fn prefetch(self, from: *const u8) {
+        // SAFETY: a hint, which takes any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+    #[inline(always)]
     fn splat(self, value: f32) -> Self::Floats {
         // SAFETY: `self` proves the features; no memory is touched.
         unsafe {

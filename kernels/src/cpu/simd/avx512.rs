@@ -41,6 +41,11 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     const TALL_TILES: bool = true;
 
     #[inline(always)]
+    fn prefetch(self, from: *const u8) {
+        // SAFETY: a hint, which takes any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+    #[inline(always)]
     fn splat(self, value: f32) -> Self::Floats {
         // SAFETY: `self` proves the features; no memory is touched.
         unsafe { _mm512_set1_ps(value) }

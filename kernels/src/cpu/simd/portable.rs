@@ -30,6 +30,10 @@ impl Simd for Portable {
     const TALL_TILES: bool = false;
 
     #[inline(always)]
+    fn prefetch(self, _from: *const u8) {
+        // No portable instruction for it; it is only a hint.
+    }
+    #[inline(always)]
     fn splat(self, value: f32) -> Self::Floats {
         [value; LANES]
     }
