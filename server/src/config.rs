@@ -1,7 +1,7 @@
 //! Config: flags, file and environment in; checked values out.
 //!
 //! Layers, each over the one before: defaults, the file of `--config`, flags. A flag and its key in the file have one
-//! name and one definition, in [`raw`]. This is the only place that reads the environment.
+//! name and one definition, in `config/raw.rs`. This is the only place that reads the environment.
 //!
 //! In a request's path: not at all; read once at start.
 

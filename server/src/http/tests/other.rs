@@ -2,9 +2,11 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use futures::FutureExt;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use serde_json::json;
 
-use super::fake::Setup;
+use super::fake::{Setup, Then, post, sending, started};
 
 #[tokio::test]
 async fn models_are_listed_and_found_by_name() {
@@ -62,6 +64,38 @@ async fn a_whole_answer_has_a_known_length() {
 async fn metrics_are_text() {
     let answer = Setup::default().build().get("/metrics").await;
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+}
+
+/// Runs on one thread, so that a recorder of its own sees what the service records.
+#[tokio::test]
+async fn requests_are_counted_by_endpoint_and_status_when_they_end() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let service = Setup { then: Then::Hang, ..sending(|| vec![started()]) }.build();
+    service.get("/v1/models/tiny").await;
+    service.get("/made/up").await;
+    let open = service.send(post("/v1/completions", &json!({"prompt": "a", "stream": true}))).await;
+    let mut waiting = Box::pin(service.read(post("/v1/completions", &json!({"prompt": "a"}))));
+    assert!(waiting.as_mut().now_or_never().is_none(), "the backend hangs");
+    check_lines(&recorder, &["spillway_http_requests_in_flight 2"]);
+    drop((waiting, open));
+    check_lines(
+        &recorder,
+        &[
+            "spillway_http_requests_in_flight 0",
+            r#"spillway_http_requests_total{path="/v1/models/{*id}",status="200"} 1"#,
+            r#"spillway_http_requests_total{path="unmatched",status="404"} 1"#,
+            r#"spillway_http_requests_total{path="/v1/completions",status="200"} 1"#,
+            r#"spillway_http_requests_total{path="/v1/completions",status="499"} 1"#,
+        ],
+    );
+}
+
+fn check_lines(recorder: &PrometheusRecorder, expected: &[&str]) {
+    let text = recorder.handle().render();
+    for line in expected {
+        assert!(text.lines().any(|found| found == *line), "{line} is not in\n{text}");
+    }
 }
 
 #[tokio::test]
