@@ -7,7 +7,6 @@
     clippy::needless_range_loop,
     reason = "loops of fixed length over several arrays of registers, which must unroll"
 )]
-#![expect(clippy::cast_ptr_alignment, reason = "panels begin at cache lines, blocks of inputs at 32 bytes")]
 
 use crate::weight::QUANT_BLOCK;
 

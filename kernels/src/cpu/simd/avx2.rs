@@ -1,5 +1,6 @@
 //! Sixteen lanes in a pair of 256-bit registers.
 
+#[cfg_attr(not(test), expect(clippy::wildcard_imports, reason = "some forty intrinsics"))]
 use std::arch::x86_64::*;
 
 use super::{LANES, Simd};

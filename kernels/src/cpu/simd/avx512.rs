@@ -1,5 +1,6 @@
 //! Sixteen lanes in one 512-bit register.
 
+#[cfg_attr(not(test), expect(clippy::wildcard_imports, reason = "some forty intrinsics"))]
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
