@@ -5,6 +5,8 @@
 //! the machine only ever makes them worse. Weights are taken in turn from more memory than the caches
 //! hold.
 
+#![expect(clippy::disallowed_methods, reason = "measures real time")]
+
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 

@@ -25,8 +25,9 @@ mod tile;
 
 use tile::{TILE, TileScratch, visit};
 
-/// Most query vectors of a unit. Any number gives the same bits.
-const UNIT_QUERIES: usize = 32;
+/// Most query vectors of a unit: enough that reading a tile of keys costs little beside its use. Any
+/// number gives the same bits.
+const UNIT_QUERIES: usize = 64;
 
 /// f32 of scratch that one thread needs.
 pub(super) fn scratch_len(head_dim: usize) -> usize {
@@ -122,24 +123,30 @@ impl<T: CacheElement> Task for UnitTask<'_, T> {
         let num_queries = unit.num_queries();
         unit.load_queries(&mut scratch);
         scratch.reset();
-        let num_keys = unit.position(num_queries - 1) + 1;
+        let mut positions = [0; UNIT_QUERIES];
+        let positions = &mut positions[..num_queries];
+        for (query, position) in positions.iter_mut().enumerate() {
+            *position = unit.position(query);
+        }
+        let positions = &*positions;
+        let num_keys = positions[num_queries - 1] + 1;
         for first_key in (0..num_keys).step_by(TILE) {
             unit.load_tile(simd, &mut scratch, first_key, num_keys);
             // Queries are in order of position, so those before the tile come first.
             let mut query = 0;
-            while unit.position(query) < first_key {
+            while positions[query] < first_key {
                 query += 1;
             }
             while query < num_queries {
                 let rest = num_queries - query;
                 if rest >= 4 {
-                    visit(simd, &mut scratch, query, unit.num_visible::<4>(query, first_key));
+                    visit(simd, &mut scratch, query, num_visible::<4>(&positions[query..], first_key));
                     query += 4;
                 } else if rest >= 2 {
-                    visit(simd, &mut scratch, query, unit.num_visible::<2>(query, first_key));
+                    visit(simd, &mut scratch, query, num_visible::<2>(&positions[query..], first_key));
                     query += 2;
                 } else {
-                    visit(simd, &mut scratch, query, unit.num_visible::<1>(query, first_key));
+                    visit(simd, &mut scratch, query, num_visible::<1>(&positions[query..], first_key));
                     query += 1;
                 }
             }
@@ -168,16 +175,6 @@ impl<T: CacheElement> Unit<'_, T> {
         self.attention.batch.positions()[self.token_and_head(query).0] as usize
     }
 
-    /// How many keys of the tile each of `Q` queries sees; all see at least one.
-    #[inline(always)]
-    fn num_visible<const Q: usize>(&self, query: usize, first_key: usize) -> [usize; Q] {
-        let mut counts = [0; Q];
-        for (index, count) in counts.iter_mut().enumerate() {
-            *count = TILE.min(self.position(query + index) + 1 - first_key);
-        }
-        counts
-    }
-
     #[inline(always)]
     fn load_queries(&self, scratch: &mut TileScratch<'_>) {
         let KvLayout { num_kv_heads, head_dim, .. } = self.attention.kv;
@@ -199,12 +196,16 @@ impl<T: CacheElement> Unit<'_, T> {
         let blocks = self.attention.batch.row_blocks(self.row);
         let nothing: &[T] = &[T::ZERO; MAX_HEAD_DIM];
         let (mut keys, mut values) = ([nothing; TILE], [nothing; TILE]);
+        let (mut block_idx, mut offset) = (first_key / block_size, first_key % block_size);
         for index in 0..TILE.min(num_keys - first_key) {
-            let position = first_key + index;
-            let block = blocks[position / block_size] as usize * num_kv_heads + self.kv_head;
-            let start = (block * block_size + position % block_size) * head_dim;
+            let block = blocks[block_idx] as usize * num_kv_heads + self.kv_head;
+            let start = (block * block_size + offset) * head_dim;
             keys[index] = &self.keys[start..start + head_dim];
             values[index] = &self.values[start..start + head_dim];
+            offset += 1;
+            if offset == block_size {
+                (block_idx, offset) = (block_idx + 1, 0);
+            }
         }
         scratch.load_keys(simd, &keys);
         scratch.load_values(simd, &values);
@@ -226,4 +227,14 @@ impl<T: CacheElement> Unit<'_, T> {
             }
         }
     }
+}
+
+/// How many keys of the tile the next `Q` queries see; each sees at least one.
+#[inline(always)]
+fn num_visible<const Q: usize>(positions: &[usize], first_key: usize) -> [usize; Q] {
+    let mut counts = [0; Q];
+    for (count, position) in counts.iter_mut().zip(positions) {
+        *count = TILE.min(position + 1 - first_key);
+    }
+    counts
 }

@@ -1,3 +1,5 @@
+//! Each instruction set's vector operations against plain arithmetic.
+
 use super::super::isa::{ActiveIsa, Task};
 use super::{LANES, Simd, exp};
 

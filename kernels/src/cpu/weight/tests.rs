@@ -1,3 +1,5 @@
+//! Packed weights: what goes in comes out.
+
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
