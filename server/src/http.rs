@@ -30,8 +30,7 @@ mod state;
 mod tokenize;
 mod version;
 
-use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 
@@ -64,7 +63,7 @@ async fn no_such_path(uri: Uri) -> ApiError {
     RequestError::NoSuchPath { path: uri.path().to_owned() }.into()
 }
 
-async fn wrong_method(State(_): State<AppState>, method: axum::http::Method, uri: Uri) -> ApiError {
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     RequestError::WrongMethod { method: method.to_string(), path: uri.path().to_owned() }.into()
 }
 

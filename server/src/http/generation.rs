@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
+use futures::future::try_join_all;
 use futures::stream::StreamExt;
 use spillway_router::{Reason, TokenStream};
 use spillway_types::{GenerateEvent, GenerateRequest, ModelId, Prompt, SamplingParams, Seed};
@@ -102,10 +103,12 @@ pub(crate) async fn start(
         return Err(ApiError::shutting_down());
     }
     let num_choices = params.n.get() * prompts.len() as u32;
-    let mut streams = Vec::with_capacity(prompts.len());
-    let mut route: Option<Route> = None;
-    for prompt in prompts {
-        let routed = state.parts().router.generate(request(state, model, prompt, params)).await?;
+    // All at once: each waits for the engine's next step. The first refusal drops the others.
+    let router = &state.parts().router;
+    let admissions = prompts.into_iter().map(|prompt| router.generate(request(state, model, prompt, params)));
+    let mut route = None;
+    let mut streams = Vec::with_capacity(admissions.len());
+    for routed in try_join_all(admissions).await? {
         let backend = routed.backend.as_str().to_owned();
         route.get_or_insert(Route { backend, reason: routed.reason });
         streams.push(routed.stream);
