@@ -142,7 +142,10 @@ impl<T: CacheElement> Task for UnitTask<'_, T> {
                 if rest >= 4 {
                     visit(simd, &mut scratch, query, num_visible::<4>(&positions[query..], first_key));
                     query += 4;
-                } else if rest >= 2 {
+                } else if rest == 3 {
+                    visit(simd, &mut scratch, query, num_visible::<3>(&positions[query..], first_key));
+                    query += 3;
+                } else if rest == 2 {
                     visit(simd, &mut scratch, query, num_visible::<2>(&positions[query..], first_key));
                     query += 2;
                 } else {
