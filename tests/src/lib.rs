@@ -1,1 +1,27 @@
-//! Part of Spillway.
+//! The rig that the tests of whole engines share: models loaded once, engines started with chosen limits, golden files.
+//!
+//! A [`TestModel`] is a loaded model that many engines can use one after the other; a [`TestEngine`] is an engine in this
+//! process, with an executor that is watched and can be held still. Nothing here sleeps or reads a clock.
+//!
+//! The tests themselves are in `tests/`: `invariance` (output does not depend on company), `parity` (golden files),
+//! `simulation` (the engine over a fake executor).
+
+mod ask;
+mod clock;
+mod engine;
+mod executor;
+mod gate;
+mod golden;
+mod model;
+mod places;
+
+pub use ask::{Answer, Ask, Choice};
+pub use clock::ManualClock;
+pub use engine::{Knobs, Served, TestEngine, prompts_are_tokenised};
+pub use executor::{RowRecord, StepRecord, Steps, WatchedExecutor};
+pub use gate::Gate;
+pub use golden::{
+    ChatCase, ParityCase, TextCase, TinyModel, chat_cases, parity_cases, text_cases, tiny_models,
+};
+pub use model::{LoadKnobs, TestModel};
+pub use places::{demo_model, golden_folder, tiny_model};

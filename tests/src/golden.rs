@@ -1,0 +1,181 @@
+//! Reads the golden files; `golden/README.md` says what their fields mean.
+
+use serde_json::Value;
+use spillway_text::PromptEnd;
+use spillway_types::{ChatMessage, Prompt, Role};
+
+use crate::places::golden_folder;
+
+/// A prompt, its tokens, and what the reference made of it.
+#[derive(Debug, Clone)]
+pub struct ParityCase {
+    /// For messages.
+    pub name: String,
+    /// As a client writes it.
+    pub prompt: Prompt,
+    /// What it must become.
+    pub prompt_ids: Vec<u32>,
+    /// Logits at the last position: `[vocab]`.
+    pub logits: Vec<f32>,
+    /// Greedy tokens.
+    pub tokens: Vec<u32>,
+    /// At each of them, how far ahead it was of the second best.
+    pub margins: Vec<f32>,
+    /// The natural logarithm of each one's probability.
+    pub logprobs: Vec<f32>,
+}
+
+/// A text and its tokens.
+#[derive(Debug, Clone)]
+pub struct TextCase {
+    /// What is encoded, with no part of it special.
+    pub text: String,
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// Its tokens where special tokens are looked for.
+    pub ids_parsed: Vec<u32>,
+    /// The text of the tokens.
+    pub decoded: String,
+}
+
+/// A conversation, its rendering and its tokens.
+#[derive(Debug, Clone)]
+pub struct ChatCase {
+    /// For messages.
+    pub name: String,
+    /// The conversation.
+    pub messages: Vec<ChatMessage>,
+    /// What the prompt ends with.
+    pub end: PromptEnd,
+    /// The template's text.
+    pub rendered: String,
+    /// Its tokens.
+    pub ids: Vec<u32>,
+}
+
+/// What the reference made of one tiny model.
+#[derive(Debug, Clone)]
+pub struct TinyModel {
+    /// Path under `golden/tiny`.
+    pub path: String,
+    /// Raw prompts.
+    pub prompts: Vec<ParityCase>,
+    /// Conversations.
+    pub chats: Vec<ChatCase>,
+}
+
+/// The prompts of `parity.json`, with their logits.
+pub fn parity_cases() -> Vec<ParityCase> {
+    let golden = read("parity.json");
+    let bytes =
+        std::fs::read(golden_folder().join(string(&golden["logits_file"]))).expect("the logits are there");
+    let vocab_size = number(&golden["logits_shape"][1]) as usize;
+    let row = |row: usize| -> Vec<f32> {
+        let bytes = &bytes[row * vocab_size * 4..][..vocab_size * 4];
+        bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
+    };
+    let cases = list(&golden["cases"]).iter().map(|case| {
+        let prompt = match string(&case["kind"]) {
+            "raw" => Prompt::Text(string(&case["text"]).to_owned()),
+            _ => Prompt::Chat(messages(&case["messages"])),
+        };
+        parity_case(string(&case["name"]), prompt, row(number(&case["logits_row"]) as usize), case)
+    });
+    cases.collect()
+}
+
+/// The tiny models of `tiny.json`.
+pub fn tiny_models() -> Vec<TinyModel> {
+    let golden = read("tiny.json");
+    let models = list(&golden["models"]).iter().map(|model| {
+        let path = string(&model["path"]);
+        let prompts = list(&model["prompts"]).iter().map(|case| {
+            let text = string(&case["text"]);
+            let name = format!("{path} {} tokens", list(&case["prompt_ids"]).len());
+            parity_case(&name, Prompt::Text(text.to_owned()), floats(&case["logits"]), case)
+        });
+        TinyModel {
+            path: path.to_owned(),
+            prompts: prompts.collect(),
+            chats: list(&model["chats"]).iter().map(|case| chat_case(path, case)).collect(),
+        }
+    });
+    models.collect()
+}
+
+/// The strings of `text.json`.
+pub fn text_cases() -> Vec<TextCase> {
+    let golden = read("text.json");
+    let cases = list(&golden["cases"]).iter().map(|case| TextCase {
+        text: string(&case["text"]).to_owned(),
+        ids: ids(&case["ids"]),
+        ids_parsed: ids(case.get("ids_parsed").unwrap_or(&case["ids"])),
+        decoded: string(&case["decoded"]).to_owned(),
+    });
+    cases.collect()
+}
+
+/// The conversations of `chat.json`.
+pub fn chat_cases() -> Vec<ChatCase> {
+    let golden = read("chat.json");
+    list(&golden["cases"]).iter().map(|case| chat_case(string(&case["name"]), case)).collect()
+}
+
+fn parity_case(name: &str, prompt: Prompt, logits: Vec<f32>, case: &Value) -> ParityCase {
+    ParityCase {
+        name: name.to_owned(),
+        prompt,
+        prompt_ids: ids(&case["prompt_ids"]),
+        logits,
+        tokens: ids(&case["tokens"]),
+        margins: floats(&case["margins"]),
+        logprobs: floats(&case["logprobs"]),
+    }
+}
+
+fn chat_case(name: &str, case: &Value) -> ChatCase {
+    let opens_turn = case["add_generation_prompt"].as_bool().expect("a boolean");
+    ChatCase {
+        name: name.to_owned(),
+        messages: messages(&case["messages"]),
+        end: if opens_turn { PromptEnd::AssistantTurn } else { PromptEnd::LastMessage },
+        rendered: string(&case["rendered"]).to_owned(),
+        ids: ids(&case["ids"]),
+    }
+}
+
+fn messages(value: &Value) -> Vec<ChatMessage> {
+    let messages = list(value).iter().map(|message| {
+        let word = string(&message["role"]);
+        let roles = [Role::System, Role::Developer, Role::User, Role::Assistant, Role::Tool];
+        let role = roles.into_iter().find(|role| role.as_str() == word).expect("a known role");
+        ChatMessage::new(role, string(&message["content"]))
+    });
+    messages.collect()
+}
+
+fn read(name: &str) -> Value {
+    let path = golden_folder().join(name);
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&bytes).expect("goldens are JSON")
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().expect("a list")
+}
+
+fn string(value: &Value) -> &str {
+    value.as_str().expect("a string")
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().expect("a number")
+}
+
+fn floats(value: &Value) -> Vec<f32> {
+    list(value).iter().map(|value| number(value) as f32).collect()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    list(value).iter().map(|value| value.as_u64().expect("an id") as u32).collect()
+}

@@ -1,0 +1,157 @@
+//! A model that is loaded once and lent to many engines.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use spillway::model_text::{self, MissingTokenizer};
+use spillway_engine::TextPipeline;
+use spillway_kernels::{CpuOptions, Device, IsaChoice};
+use spillway_models::{
+    DecoderSpec, DtypePolicy, ExecutorKind, ExecutorLimits, ForwardBatch, KvCache, KvLayout, LoadOptions,
+    Logits, Model, ModelError, ModelSource, RunnerLimits, WeightsKind, load,
+};
+use spillway_text::{ChatTemplate, Timestamp, Tokenizer};
+use spillway_types::{SeqId, TokenId};
+
+use crate::executor::lock;
+
+/// How a model is loaded for tests.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadKnobs {
+    /// What it computes with.
+    pub dtype: DtypePolicy,
+    /// Whose code computes.
+    pub executor: ExecutorKind,
+    /// Threads of the device.
+    pub num_threads: usize,
+    /// The largest step that any of its engines may plan.
+    pub max_num_batched_tokens: u32,
+    /// Most rows of such a step.
+    pub max_num_seqs: u32,
+}
+
+impl Default for LoadKnobs {
+    fn default() -> Self {
+        Self {
+            dtype: DtypePolicy::F32,
+            executor: ExecutorKind::Native,
+            num_threads: 2,
+            max_num_batched_tokens: 2048,
+            max_num_seqs: 16,
+        }
+    }
+}
+
+/// The logits that a sequence's first token was sampled from: the last position of its prompt.
+pub(crate) type FirstLogits = Vec<(SeqId, Vec<f32>)>;
+
+/// A loaded model with its text.
+pub struct TestModel {
+    model: Arc<Mutex<Box<dyn Model>>>,
+    pub(crate) device: Device,
+    pub(crate) spec: DecoderSpec,
+    pub(crate) kv_layout: KvLayout,
+    pub(crate) runner_limits: RunnerLimits,
+    pub(crate) executor_limits: ExecutorLimits,
+    pub(crate) text: TextPipeline,
+    pub(crate) end_tokens: Arc<[TokenId]>,
+    template: ChatTemplate,
+}
+
+impl TestModel {
+    /// Loads a folder or a GGUF file.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be loaded.
+    pub fn load(path: &Path, knobs: &LoadKnobs) -> Self {
+        let num_threads = NonZeroUsize::new(knobs.num_threads);
+        let device = Device::cpu(&CpuOptions { isa: IsaChoice::Auto, num_threads }).expect("a processor");
+        let options = LoadOptions {
+            device: device.clone(),
+            dtype: knobs.dtype,
+            executor: knobs.executor,
+            weights: WeightsKind::File,
+            max_num_batched_tokens: knobs.max_num_batched_tokens,
+            max_num_seqs: knobs.max_num_seqs,
+            max_model_len: None,
+        };
+        let source = ModelSource::from_path(path).expect("a model");
+        let loaded = load(&source, &options).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let build =
+            |assets| model_text::build(assets, MissingTokenizer::Refuse).expect("the model's text files");
+        // The pipeline keeps its template to itself.
+        let template = build(loaded.text.clone()).template;
+        let text = build(loaded.text);
+        let today = Arc::new(|| Timestamp::from_unix_seconds(0));
+        let pipeline = TextPipeline::new(text.tokenizer, text.template, today);
+        Self {
+            model: Arc::new(Mutex::new(loaded.model)),
+            device,
+            spec: loaded.spec,
+            kv_layout: loaded.kv_layout,
+            runner_limits: loaded.runner_limits,
+            executor_limits: loaded.executor_limits,
+            template,
+            text: pipeline,
+            end_tokens: text.end_tokens,
+        }
+    }
+
+    /// What kind of transformer it is.
+    pub fn spec(&self) -> &DecoderSpec {
+        &self.spec
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        self.text.tokenizer()
+    }
+
+    /// Its chat template.
+    pub fn template(&self) -> &ChatTemplate {
+        &self.template
+    }
+
+    /// The model for one engine, and where the first logits of each of its sequences will be.
+    pub(crate) fn lend(&self) -> (LentModel, Arc<Mutex<FirstLogits>>) {
+        let first_logits = Arc::default();
+        let lent = LentModel {
+            model: Arc::clone(&self.model),
+            spec: self.spec.clone(),
+            logits: Vec::new(),
+            first_logits: Arc::clone(&first_logits),
+        };
+        (lent, first_logits)
+    }
+}
+
+/// A model that others use too, one step at a time. Native models keep nothing from one step to the next.
+pub(crate) struct LentModel {
+    model: Arc<Mutex<Box<dyn Model>>>,
+    spec: DecoderSpec,
+    logits: Vec<f32>,
+    first_logits: Arc<Mutex<FirstLogits>>,
+}
+
+impl Model for LentModel {
+    fn spec(&self) -> &DecoderSpec {
+        &self.spec
+    }
+
+    fn forward(&mut self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Logits<'_>, ModelError> {
+        let mut model = lock(&self.model);
+        let logits = model.forward(batch, kv)?;
+        self.logits.clear();
+        let mut first_logits = lock(&self.first_logits);
+        let sampling = batch.rows.iter().filter(|row| row.sample.is_some());
+        for (row, values) in sampling.zip(logits.rows()) {
+            self.logits.extend_from_slice(values);
+            if first_logits.iter().all(|(seq_id, _)| *seq_id != row.seq_id) {
+                first_logits.push((row.seq_id, values.to_vec()));
+            }
+        }
+        Ok(Logits::new(&self.logits, self.spec.vocab_size))
+    }
+}

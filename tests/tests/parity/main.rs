@@ -1,0 +1,11 @@
+//! Files to tokens through a whole engine, against what Hugging Face transformers computed (`golden/README.md`).
+//!
+//! - `demo`: the demo model: logits, greedy tokens, and its text.
+//! - `tiny`: every tiny model and GGUF file, and the candle executor beside the decoder.
+//! - `streams`: what a client reads piece by piece is the text of all tokens.
+//! - `compare`: what "equal" means.
+
+mod compare;
+mod demo;
+mod streams;
+mod tiny;
