@@ -3,10 +3,14 @@
 //! A [`TestModel`] is a loaded model that many engines can use one after the other; a [`TestEngine`] is an engine in this
 //! process, with an executor that is watched and can be held still. Nothing here sleeps or reads a clock.
 //!
+//! A [`Server`] is the built binary as a process of its own, asked over real sockets by a [`Client`].
+//!
 //! The tests themselves are in `tests/`: `invariance` (output does not depend on company), `parity` (golden files),
-//! `simulation` (the engine over a fake executor).
+//! `simulation` (the engine over a fake executor), `http` (the built server). The program `soak` keeps a server busy for
+//! minutes and judges what it does.
 
 mod ask;
+mod client;
 mod clock;
 mod engine;
 mod executor;
@@ -14,8 +18,12 @@ mod gate;
 mod golden;
 mod model;
 mod places;
+mod scrape;
+mod server;
+mod variant;
 
 pub use ask::{Answer, Ask, Choice};
+pub use client::{Client, Event, Events, Reply, Streamed};
 pub use clock::ManualClock;
 pub use engine::{Knobs, Served, TestEngine, prompts_are_tokenised};
 pub use executor::{RowRecord, StepRecord, Steps, WatchedExecutor};
@@ -25,3 +33,6 @@ pub use golden::{
 };
 pub use model::{LoadKnobs, TestModel};
 pub use places::{demo_model, golden_folder, tiny_model};
+pub use scrape::Scrape;
+pub use server::{Server, binary, run_to_end, within};
+pub use variant::ModelVariant;
