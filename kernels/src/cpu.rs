@@ -1,6 +1,6 @@
 //! The processor as a device: vector code chosen at run time, over threads of its own.
 //!
-//! Every kernel is written once over [`simd::Simd`], vectors of sixteen lanes, and compiled for each
+//! Every kernel is written once over `simd::Simd`, vectors of sixteen lanes, and compiled for each
 //! instruction set. All of them do the same operations in the same order, so that the instruction set
 //! changes speed and not bits (bf16 products excepted, where the AVX512-BF16 instruction rounds its
 //! own way).

@@ -1,3 +1,5 @@
+//! The norm against its reference, on every instruction set.
+
 use candle_core::{D, DType as CandleType, Device as CandleDevice, Tensor as CandleTensor};
 
 use super::*;

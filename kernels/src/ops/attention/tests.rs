@@ -1,3 +1,5 @@
+//! Attention against its reference, and its independence of blocks, chunks and threads.
+
 use super::*;
 use crate::kv::KvLayout;
 use crate::ops::testing::{

@@ -1,3 +1,5 @@
+//! The gather against its reference, for every type of table.
+
 use super::*;
 use crate::ops::testing::{Random, batch_of_tokens, devices, tensor, values};
 use crate::weight::{WeightSource, WeightType};

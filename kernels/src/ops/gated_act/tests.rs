@@ -1,3 +1,5 @@
+//! The activation against its reference, on every instruction set.
+
 use candle_core::{DType as CandleType, Device as CandleDevice, Tensor as CandleTensor};
 
 use super::*;

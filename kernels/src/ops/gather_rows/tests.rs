@@ -1,3 +1,5 @@
+//! The gather against its reference.
+
 use super::*;
 use crate::batch::{BatchLimits, BatchRow, StepBatch};
 use crate::ops::testing::{devices, tensor, values};

@@ -1,3 +1,5 @@
+//! Products against their reference for every type of weight, and their independence of rows and threads.
+
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType as CandleType, Device as CandleDevice, Tensor as CandleTensor};
 use half::{bf16, f16};

@@ -1,3 +1,5 @@
+//! Rotation and cache writes against their reference.
+
 use half::{bf16, f16};
 
 use super::*;
