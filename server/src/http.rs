@@ -11,6 +11,7 @@
 mod answer;
 mod chat;
 mod completions;
+mod cut_off;
 mod detokenize;
 mod error;
 mod extract;

@@ -130,8 +130,10 @@ fn backend_error(backend: &BackendId, model: &ModelId, error: EngineError, token
             max_tokens: max_model_len.saturating_sub(1),
         },
         EngineError::OutputTooLong { .. } => invalid(Some("max_tokens")),
-        EngineError::PromptEmpty => invalid(Some("prompt")),
-        EngineError::CacheTooSmall { .. } | EngineError::UnknownToken { .. } => invalid(None),
+        // It may be one of several prompts, or tokens to turn into text.
+        EngineError::PromptEmpty | EngineError::CacheTooSmall { .. } | EngineError::UnknownToken { .. } => {
+            invalid(None)
+        }
         EngineError::NoChatTemplate | EngineError::Template { .. } => invalid(Some("messages")),
         EngineError::QueueFull { max_waiting, retry_after, .. } => {
             BackendError::QueueFull { backend: backend.clone(), max_waiting, retry_after }
@@ -161,7 +163,7 @@ mod tests {
     #[test]
     fn what_the_client_must_change_is_never_retried() {
         for (error, param) in [
-            (EngineError::PromptEmpty, Some("prompt")),
+            (EngineError::PromptEmpty, None),
             (EngineError::UnknownToken { token: 9, vocab_size: 8 }, None),
             (EngineError::NoChatTemplate, Some("messages")),
             (

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use spillway_engine::{
     Clock, Engine, EngineConfig, EngineHandle, EngineParts, EngineThread, RunnerExecutor, SystemClock,
     TextPipeline,
@@ -32,7 +32,7 @@ pub(super) struct Started {
     pub(super) handle: EngineHandle,
     pub(super) thread: EngineThread,
     pub(super) defaults: SamplingDefaults,
-    /// The engine's own clock, on which it is told its deadline.
+    /// The engine's own clock, on which it is told when to end.
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -111,14 +111,15 @@ fn sampling_defaults(generation: &GenerationConfig) -> anyhow::Result<SamplingDe
 
 /// The settings, with what the model and the memory say.
 fn scheduler_config(settings: &SchedulerSettings, loaded: &LoadedModel) -> anyhow::Result<SchedulerConfig> {
-    let max_model_len =
+    let model_len =
         NonZeroU32::new(loaded.runner_limits.max_model_len).context("the model has no positions")?;
     let limits = loaded.executor_limits;
     let max_num_seqs = match limits.max_num_seqs.and_then(NonZeroU32::new) {
         Some(most) => settings.max_num_seqs.min(most),
         None => settings.max_num_seqs,
     };
-    let num_blocks = num_blocks(settings, &loaded.kv_layout, max_num_seqs, max_model_len)?;
+    let num_blocks = num_blocks(settings, &loaded.kv_layout, max_num_seqs, model_len)?;
+    let max_model_len = max_model_len(settings, model_len, num_blocks)?;
     Ok(SchedulerConfig {
         block_size: settings.block_size,
         num_blocks,
@@ -133,14 +134,37 @@ fn scheduler_config(settings: &SchedulerSettings, loaded: &LoadedModel) -> anyho
     })
 }
 
+/// The context: no more than the cache holds, since a sequence that fills it could never go on.
+fn max_model_len(
+    settings: &SchedulerSettings,
+    model_len: NonZeroU32,
+    num_blocks: NonZeroU32,
+) -> anyhow::Result<NonZeroU32> {
+    let block_tokens = NonZeroU32::new(settings.block_size.tokens()).context("a block holds no token")?;
+    let cache_len = num_blocks.saturating_mul(block_tokens);
+    if let Some(asked) = settings.max_model_len.filter(|&asked| asked > cache_len) {
+        bail!(
+            "--max-model-len is {asked}, but the KV cache holds {cache_len} tokens: raise --kv-cache-memory or lower it"
+        );
+    }
+    if cache_len < model_len {
+        tracing::warn!(
+            max_model_len = cache_len,
+            model_len,
+            "the KV cache is smaller than the model's context"
+        );
+    }
+    Ok(model_len.min(cache_len))
+}
+
 /// Blocks of the KV cache: what was asked for, or what all sequences can use within a part of the free memory.
 fn num_blocks(
     settings: &SchedulerSettings,
     layout: &KvLayout,
     max_num_seqs: NonZeroU32,
-    max_model_len: NonZeroU32,
+    model_len: NonZeroU32,
 ) -> anyhow::Result<NonZeroU32> {
-    let blocks_per_seq = settings.block_size.blocks_for(max_model_len.get());
+    let blocks_per_seq = settings.block_size.blocks_for(model_len.get());
     let useful = blocks_per_seq.saturating_mul(max_num_seqs.get());
     let bytes_per_block = layout.bytes_per_block(settings.block_size);
     let num_blocks = match settings.kv_cache_memory {

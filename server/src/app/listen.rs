@@ -9,7 +9,7 @@ use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use spillway_engine::{Clock, EngineThread};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ pub(super) struct Closing {
     pub(super) lifecycle: Lifecycle,
     /// To be stopped.
     pub(super) engine: EngineThread,
-    /// On which the engine is told its deadline.
+    /// On which the engine is told when to end.
     pub(super) engine_clock: Arc<dyn Clock>,
     /// Time that requests get to finish.
     pub(super) drain_timeout: Duration,
@@ -40,8 +40,7 @@ pub(super) async fn serve(
     closing: Closing,
     metrics: PrometheusHandle,
 ) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::listen()?;
     let listener = TcpListener::bind((config.host.as_str(), config.port))
         .await
         .with_context(|| format!("--host {} --port {} cannot be listened on", config.host, config.port))?;
@@ -60,13 +59,12 @@ pub(super) async fn serve(
     let mut server = Box::pin(server.into_future());
     tokio::select! {
         ended = &mut server => return ended.context("the listener broke"),
-        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
+        () = signals.next() => tracing::info!("draining: a second signal cuts off what is in flight"),
     }
     // The server goes on meanwhile: it answers what is in flight, and refuses what is new.
     tokio::select! {
         ended = &mut server => return ended.context("the listener broke"),
-        drained = drain(closing) => drained?,
+        drained = drain(closing, &mut signals) => drained?,
     }
     closed.cancel();
     if tokio::time::timeout(LAST_BYTES_TIMEOUT, server).await.is_err() {
@@ -76,16 +74,42 @@ pub(super) async fn serve(
     Ok(())
 }
 
-/// Refuses new work, waits for the old until the timeout, aborts what is left.
-async fn drain(closing: Closing) -> anyhow::Result<()> {
+/// Refuses new work, waits for the old until the timeout or a second signal, breaks off what is left.
+async fn drain(closing: Closing, signals: &mut Signals) -> anyhow::Result<()> {
     let Closing { lifecycle, engine, engine_clock, drain_timeout } = closing;
     lifecycle.start_draining();
-    let deadline = engine_clock.now() + drain_timeout;
-    let stopped = tokio::task::spawn_blocking(move || engine.stop(deadline)).await?;
+    tokio::select! {
+        () = lifecycle.drained() => {}
+        () = tokio::time::sleep(drain_timeout) => tracing::warn!("--drain-timeout is over: cutting off what is left"),
+        () = signals.next() => tracing::warn!("a second signal: cutting off what is left"),
+    }
+    lifecycle.cut_off();
+    let now = engine_clock.now();
+    let stopped = tokio::task::spawn_blocking(move || engine.stop(now)).await?;
     if tokio::time::timeout(LAST_BYTES_TIMEOUT, lifecycle.drained()).await.is_err() {
         tracing::warn!("some clients did not read their answers to the end");
     }
     stopped.context("the engine broke before it was stopped")
+}
+
+/// The signals that ask a process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for either.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("SIGTERM"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT"),
+        }
+    }
 }
 
 async fn fold_metrics(metrics: PrometheusHandle) {

@@ -6,9 +6,10 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use futures::future::try_join_all;
 use futures::stream::StreamExt;
-use spillway_router::{Reason, TokenStream};
+use spillway_router::{BackendId, Reason, TokenStream};
 use spillway_types::{GenerateEvent, GenerateRequest, ModelId, Prompt, SamplingParams, Seed};
 
+use crate::http::cut_off;
 use crate::http::error::ApiError;
 use crate::http::joined::join;
 use crate::http::params::GenerationParams;
@@ -37,7 +38,7 @@ pub(crate) struct Generation {
 /// Who serves a request, and why.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
-    backend: String,
+    backend: BackendId,
     reason: Reason,
 }
 
@@ -45,7 +46,7 @@ impl Route {
     /// Tells the client in headers.
     pub(crate) fn write_to(&self, response: &mut Response) {
         let headers = response.headers_mut();
-        if let Ok(backend) = HeaderValue::try_from(&self.backend) {
+        if let Ok(backend) = HeaderValue::try_from(self.backend.as_str()) {
             headers.insert(BACKEND_HEADER, backend);
         }
         headers.insert(ROUTE_HEADER, HeaderValue::from_static(self.reason.as_str()));
@@ -109,8 +110,7 @@ pub(crate) async fn start(
     let mut route = None;
     let mut streams = Vec::with_capacity(admissions.len());
     for routed in try_join_all(admissions).await? {
-        let backend = routed.backend.as_str().to_owned();
-        route.get_or_insert(Route { backend, reason: routed.reason });
+        route.get_or_insert(Route { backend: routed.backend, reason: routed.reason });
         streams.push(routed.stream);
     }
     for stream in &mut streams {
@@ -121,7 +121,9 @@ pub(crate) async fn start(
         }
     }
     let route = route.ok_or_else(|| ApiError::internal("a request without prompts was let through"))?;
-    Ok(Generation { stream: join(streams, params.n.get()), num_choices, route })
+    let joined = join(streams, params.n.get());
+    let stream = cut_off::until(joined, state.parts().lifecycle.until_cut_off(), route.backend.clone());
+    Ok(Generation { stream, num_choices, route })
 }
 
 fn request(state: &AppState, model: &ModelId, prompt: Prompt, params: &GenerationParams) -> GenerateRequest {

@@ -1,6 +1,6 @@
 //! Whether the server is closing, and how many requests are still in flight.
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -8,6 +8,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lifecycle {
     draining: CancellationToken,
+    cut_off: CancellationToken,
     in_flight: TaskTracker,
 }
 
@@ -21,6 +22,16 @@ impl Lifecycle {
     /// Whether new work is refused.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
+    }
+
+    /// From now on, answers under way are broken off with an error.
+    pub(crate) fn cut_off(&self) {
+        self.cut_off.cancel();
+    }
+
+    /// Ends when answers under way are to be broken off.
+    pub(crate) fn until_cut_off(&self) -> WaitForCancellationFutureOwned {
+        self.cut_off.clone().cancelled_owned()
     }
 
     /// Held by a request until its last byte is sent or its client is gone.

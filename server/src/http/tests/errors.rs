@@ -104,7 +104,9 @@ async fn a_body_over_the_limit_is_413_with_the_limit() {
 async fn unknown_paths_and_wrong_methods_have_the_same_shape() {
     let service = Setup::default().build();
     check(&service.get("/v2/models").await, 404, "invalid_request_error", "unknown_url", None);
-    check(&service.get(CHAT).await, 405, "invalid_request_error", "method_not_allowed", None);
+    let answer = service.get(CHAT).await;
+    check(&answer, 405, "invalid_request_error", "method_not_allowed", None);
+    assert_eq!(answer.header("allow"), Some("POST"));
 }
 
 #[tokio::test]

@@ -86,6 +86,24 @@ async fn a_request_is_in_flight_until_its_body_is_dropped() {
     assert!(service.lifecycle.drained().now_or_never().is_some());
 }
 
+#[tokio::test]
+async fn cutting_off_ends_every_answer_with_an_error_and_lets_its_stream_go() {
+    let service = hanging().build();
+    let stream = service.read(post(COMPLETIONS, &body(&json!({"stream": true, "prompt": ["a", "b"]}))));
+    let whole = service.read(post(COMPLETIONS, &body(&json!({}))));
+    let cut_off = async {
+        assert_eq!(service.live_streams(), 3);
+        service.lifecycle.cut_off();
+    };
+    let (stream, whole, ()) = futures::join!(stream, whole, cut_off);
+    let events = stream.events();
+    let [.., error, done] = events.as_slice() else { panic!("{events:?}") };
+    assert!(error.contains("\"code\":\"shutting_down\""), "{error}");
+    assert_eq!((stream.status.as_u16(), done.as_str()), (200, "[DONE]"));
+    assert_eq!((whole.status.as_u16(), whole.header("retry-after")), (503, Some("5")));
+    assert_eq!(service.live_streams(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_idle_stream_is_kept_open_by_comments() {
     let service = hanging().build();

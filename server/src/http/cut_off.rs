@@ -1,0 +1,41 @@
+//! Ends an answer in mid-stream when the server cannot wait for it any longer.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::stream::Stream;
+use spillway_router::{BackendError, BackendId, TokenStream};
+use spillway_types::GenerateEvent;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+/// A backend's events until the server cuts them off; then one error, and the backend is let go.
+struct CutOff {
+    stream: Option<TokenStream>,
+    cut_off: Pin<Box<WaitForCancellationFutureOwned>>,
+    backend: BackendId,
+}
+
+/// Gives the events of `stream` until `cut_off` comes to its end, then [`BackendError::ShuttingDown`].
+pub(crate) fn until(
+    stream: TokenStream,
+    cut_off: WaitForCancellationFutureOwned,
+    backend: BackendId,
+) -> TokenStream {
+    Box::pin(CutOff { stream: Some(stream), cut_off: Box::pin(cut_off), backend })
+}
+
+impl Stream for CutOff {
+    type Item = Result<GenerateEvent, BackendError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
+        if let Poll::Ready(event) = stream.as_mut().poll_next(ctx) {
+            return Poll::Ready(event);
+        }
+        if self.cut_off.as_mut().poll(ctx).is_pending() {
+            return Poll::Pending;
+        }
+        self.stream = None;
+        Poll::Ready(Some(Err(BackendError::ShuttingDown { backend: self.backend.clone() })))
+    }
+}
