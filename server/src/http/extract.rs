@@ -1,5 +1,7 @@
 //! From a request's bytes to its wire type: content type, size, syntax, fields, types, in this order.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
@@ -13,6 +15,9 @@ use spillway_api::tokenize::{DetokenizeRequest, TokenizeRequest};
 use crate::config::ByteSize;
 use crate::http::fields;
 use crate::http::request_error::RequestError;
+
+/// Time for which the rest of a body that is too large is read, so that its client comes to read the answer.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A wire type that is the body of a request.
 pub(crate) trait RequestBody: DeserializeOwned {
@@ -61,13 +66,24 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), RequestError> {
     if is_json { Ok(()) } else { Err(RequestError::ContentType { found: format!("`{text}`") }) }
 }
 
-async fn read(body: Body, max_body: ByteSize) -> Result<Bytes, RequestError> {
+async fn read(mut body: Body, max_body: ByteSize) -> Result<Bytes, RequestError> {
     let max_bytes = usize::try_from(max_body.bytes()).unwrap_or(usize::MAX);
-    match Limited::new(body, max_bytes).collect().await {
+    match Limited::new(&mut body, max_bytes).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(RequestError::BodyTooLarge { max_body }),
+        Err(error) if error.is::<LengthLimitError>() => {
+            discard(body).await;
+            Err(RequestError::BodyTooLarge { max_body })
+        }
         Err(error) => Err(RequestError::BodyUnreadable { message: error.to_string() }),
     }
+}
+
+/// Reads on for a while, keeping nothing: a connection that is closed while its client is still sending is reset, and
+/// the answer is lost on the way.
+async fn discard(mut body: Body) {
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    // A client that sends for longer than this loses the answer, but not the server its patience.
+    drop(tokio::time::timeout(DISCARD_TIMEOUT, rest).await);
 }
 
 /// Parses JSON, applies the table of fields, and makes the wire type.
