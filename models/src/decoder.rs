@@ -17,37 +17,28 @@ use crate::batch::{ForwardBatch, InputToken};
 use crate::error::ModelError;
 use crate::kv_cache::KvCache;
 use crate::model::{Logits, Model};
-use crate::spec::{Activation, DecoderSpec};
+use crate::runner::RunnerLimits;
+use crate::spec::DecoderSpec;
 
 mod buffers;
 mod rope_table;
+mod step;
 mod weights;
 
 pub(crate) use weights::{DecoderWeights, WeightLoader};
 
 use buffers::Buffers;
 use rope_table::RopeTable;
-use weights::LayerWeights;
+use step::Step;
 
 /// Tokens of a block that the batch is first made for; a cache with others has it made anew once.
 const COMMON_BLOCK_SIZE: u32 = 16;
-
-/// The largest step and the longest sequence that a decoder's buffers are made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct DecoderLimits {
-    /// Most tokens of one step.
-    pub(crate) max_num_batched_tokens: usize,
-    /// Most rows of one step.
-    pub(crate) max_num_seqs: usize,
-    /// Most positions of one sequence.
-    pub(crate) max_model_len: usize,
-}
 
 /// A transformer with its weights, its buffers and its device.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     spec: DecoderSpec,
-    limits: DecoderLimits,
+    limits: RunnerLimits,
     device: Device,
     weights: DecoderWeights,
     rope: RopeTable,
@@ -69,14 +60,14 @@ impl Decoder {
         device: Device,
         spec: DecoderSpec,
         weights: DecoderWeights,
-        limits: DecoderLimits,
+        limits: RunnerLimits,
     ) -> Result<Self, ModelError> {
-        let rope = RopeTable::new(&device, &spec, limits.max_model_len)?;
+        let rope = RopeTable::new(&device, &spec, limits.max_model_len as usize)?;
         let buffers = Buffers::new(&device, &spec, &limits)?;
         let batch = step_batch(&limits, COMMON_BLOCK_SIZE)?;
         let row_scratch = RowScratch {
-            tokens: Vec::with_capacity(limits.max_num_batched_tokens),
-            blocks: Vec::with_capacity(limits.max_model_len),
+            tokens: Vec::with_capacity(limits.max_num_batched_tokens as usize),
+            blocks: Vec::with_capacity(limits.max_model_len as usize),
         };
         Ok(Self { spec, limits, device, weights, rope, buffers, batch, row_scratch })
     }
@@ -187,111 +178,13 @@ impl Model for Decoder {
     }
 }
 
-/// What all layers of one step share.
-struct Step<'a> {
-    spec: &'a DecoderSpec,
-    device: &'a Device,
-    batch: &'a StepBatch,
-    rope: &'a RopeTable,
-}
-
-impl Step<'_> {
-    /// `residual += delta; delta = attention(norm(residual))`.
-    fn attention(
-        &self,
-        layer: &LayerWeights,
-        has_delta: bool,
-        kv: &mut spillway_kernels::PagedKv,
-        buffers: &mut Buffers,
-    ) -> Result<(), ModelError> {
-        let num_tokens = self.batch.num_tokens();
-        let delta = if has_delta { Some(buffers.delta.rows(num_tokens)?) } else { None };
-        ops::add_rms_norm(
-            self.device,
-            ops::NormArguments { delta, weight: layer.attention_norm.view(), epsilon: self.spec.norm_eps },
-            buffers.residual.rows_mut(num_tokens)?,
-            buffers.normed.rows_mut(num_tokens)?,
-        )?;
-        ops::linear(
-            self.device,
-            &mut buffers.workspace,
-            ops::LinearArguments { x: buffers.normed.rows(num_tokens)?, weight: &layer.qkv, bias: None },
-            buffers.qkv.rows_mut(num_tokens)?,
-        )?;
-        ops::rope_and_cache(
-            self.device,
-            self.batch,
-            self.rope.arguments(self.spec.num_heads),
-            buffers.qkv.rows_mut(num_tokens)?,
-            kv,
-        )?;
-        ops::attention(
-            self.device,
-            &mut buffers.workspace,
-            self.batch,
-            ops::AttentionArguments {
-                qkv: buffers.qkv.rows(num_tokens)?,
-                kv,
-                num_heads: self.spec.num_heads,
-                scale: 1.0 / (self.spec.head_dim as f32).sqrt(),
-            },
-            buffers.attended.rows_mut(num_tokens)?,
-        )?;
-        ops::linear(
-            self.device,
-            &mut buffers.workspace,
-            ops::LinearArguments {
-                x: buffers.attended.rows(num_tokens)?,
-                weight: &layer.attention_output,
-                bias: None,
-            },
-            buffers.delta.rows_mut(num_tokens)?,
-        )?;
-        Ok(())
-    }
-
-    /// `residual += delta; delta = feed_forward(norm(residual))`.
-    fn feed_forward(&self, layer: &LayerWeights, buffers: &mut Buffers) -> Result<(), ModelError> {
-        let num_tokens = self.batch.num_tokens();
-        ops::add_rms_norm(
-            self.device,
-            ops::NormArguments {
-                delta: Some(buffers.delta.rows(num_tokens)?),
-                weight: layer.ffn_norm.view(),
-                epsilon: self.spec.norm_eps,
-            },
-            buffers.residual.rows_mut(num_tokens)?,
-            buffers.normed.rows_mut(num_tokens)?,
-        )?;
-        ops::linear(
-            self.device,
-            &mut buffers.workspace,
-            ops::LinearArguments { x: buffers.normed.rows(num_tokens)?, weight: &layer.gate_up, bias: None },
-            buffers.gate_up.rows_mut(num_tokens)?,
-        )?;
-        match self.spec.activation {
-            Activation::Silu => ops::gated_act(
-                self.device,
-                buffers.gate_up.rows(num_tokens)?,
-                buffers.activated.rows_mut(num_tokens)?,
-            )?,
-        }
-        ops::linear(
-            self.device,
-            &mut buffers.workspace,
-            ops::LinearArguments { x: buffers.activated.rows(num_tokens)?, weight: &layer.down, bias: None },
-            buffers.delta.rows_mut(num_tokens)?,
-        )?;
-        Ok(())
-    }
-}
-
-fn step_batch(limits: &DecoderLimits, block_tokens: u32) -> Result<StepBatch, ModelError> {
-    let blocks_per_row = limits.max_model_len.div_ceil(block_tokens as usize);
+fn step_batch(limits: &RunnerLimits, block_tokens: u32) -> Result<StepBatch, ModelError> {
+    let blocks_per_row = limits.max_model_len.div_ceil(block_tokens) as usize;
+    let max_rows = limits.max_num_seqs as usize;
     Ok(StepBatch::new(BatchLimits {
-        max_tokens: limits.max_num_batched_tokens,
-        max_rows: limits.max_num_seqs,
-        max_blocks: limits.max_num_seqs.saturating_mul(blocks_per_row),
+        max_tokens: limits.max_num_batched_tokens as usize,
+        max_rows,
+        max_blocks: max_rows.saturating_mul(blocks_per_row),
         block_size: block_tokens as usize,
     })?)
 }

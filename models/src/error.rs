@@ -95,11 +95,9 @@ pub enum ModelError {
 }
 
 fn list_tensors(missing: &[String], left_over: &[String]) -> String {
-    let mut text = String::new();
-    for (label, names) in [("missing", missing), ("left over", left_over)] {
-        if !names.is_empty() {
-            text.push_str(&format!("; {label} ({}): {}", names.len(), names.join(", ")));
-        }
-    }
-    text
+    let list = |label: &str, names: &[String]| match names {
+        [] => String::new(),
+        names => format!("; {label} ({}): {}", names.len(), names.join(", ")),
+    };
+    list("missing", missing) + &list("left over", left_over)
 }

@@ -9,7 +9,7 @@ use spillway_kernels::{DType, Device, WeightType};
 use crate::arch::config_json::ConfigJson;
 use crate::arch::{Architecture, WeightNames};
 use crate::candle::CandleModel;
-use crate::decoder::{Decoder, DecoderLimits, DecoderWeights, WeightLoader};
+use crate::decoder::{Decoder, DecoderWeights, WeightLoader};
 use crate::dummy::DummyWeights;
 use crate::error::ModelError;
 use crate::kv_cache::KvLayout;
@@ -191,13 +191,8 @@ fn build_native(
 ) -> Result<Built, ModelError> {
     let weights = DecoderWeights::load(loader, spec)?;
     let size_bytes = weights.size_bytes() as u64;
-    let decoder_limits = DecoderLimits {
-        max_num_batched_tokens: limits.max_num_batched_tokens as usize,
-        max_num_seqs: limits.max_num_seqs as usize,
-        max_model_len: limits.max_model_len as usize,
-    };
     let kv_dtype = loader.policy.kv_dtype(loader.source.dominant_type());
-    let decoder = Decoder::new(loader.device.clone(), spec.clone(), weights, decoder_limits)?;
+    let decoder = Decoder::new(loader.device.clone(), spec.clone(), weights, *limits)?;
     Ok(Built {
         model: Box::new(decoder),
         kv_layout: spec.kv_layout(kv_dtype),

@@ -67,11 +67,6 @@ impl ModelRunner {
         self.limits
     }
 
-    /// Takes model and cache out again.
-    pub fn into_parts(self) -> (Box<dyn Model>, KvCache) {
-        (self.model, self.kv)
-    }
-
     /// Computes one step and samples a token for every row that asks for one.
     ///
     /// # Errors

@@ -72,18 +72,22 @@ fn checked_maximum(logits: &[f32]) -> Result<f32, RowError> {
     let (chunks, rest) = logits.as_chunks::<LANES>();
     for chunk in chunks {
         for lane in 0..LANES {
-            // False for NaN as well, which a maximum would pass over.
-            is_bad[lane] |= !(chunk[lane] < f32::INFINITY);
+            is_bad[lane] |= breaks(chunk[lane]);
             maxima[lane] = if chunk[lane] > maxima[lane] { chunk[lane] } else { maxima[lane] };
         }
     }
-    let bad_rest = rest.iter().any(|&logit| !(logit < f32::INFINITY));
+    let bad_rest = rest.iter().any(|&logit| breaks(logit));
     let maximum = maxima.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
     if bad_rest || is_bad.contains(&true) || maximum == f32::NEG_INFINITY {
-        let first = logits.iter().position(|&logit| !(logit < f32::INFINITY)).unwrap_or(0);
+        let first = logits.iter().position(|&logit| breaks(logit)).unwrap_or(0);
         return Err(RowError::LogitsNotFinite { token_id: first as u32 });
     }
     Ok(maximum)
+}
+
+/// Whether a logit leaves no distribution. A maximum alone would pass over NaN.
+fn breaks(logit: f32) -> bool {
+    logit.is_nan() || logit >= f32::INFINITY
 }
 
 /// The lowest index of `value`, which is in the row.
@@ -91,7 +95,7 @@ fn first_of(logits: &[f32], value: f32) -> usize {
     const CHUNK: usize = 64;
     for (chunk_idx, chunk) in logits.chunks(CHUNK).enumerate() {
         // Looked at whole first: a fold has no early exit and so is computed many lanes at a time.
-        if chunk.iter().fold(false, |found, logit| found | (*logit >= value)) {
+        if chunk.iter().copied().fold(f32::NEG_INFINITY, f32::max) >= value {
             let offset = chunk.iter().position(|logit| *logit >= value).unwrap_or(0);
             return chunk_idx * CHUNK + offset;
         }

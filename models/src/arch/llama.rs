@@ -1,4 +1,4 @@
-//! The Llama family: Llama 2, Llama 3.x and SmolLM2, and whatever else calls itself `llama`.
+//! The Llama family: Llama 2, Llama 3.x and `SmolLM2`, and whatever else calls itself `llama`.
 
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Configurations and metadata, and the decoders that come of them.
+
 use std::path::Path;
 
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use spillway_kernels::{DType, Device, Tensor, Workspace, WorkspaceLimits};
 
-use super::DecoderLimits;
 use crate::error::ModelError;
+use crate::runner::RunnerLimits;
 use crate::spec::DecoderSpec;
 
 /// Where a step's numbers stand between ops.
@@ -35,9 +35,10 @@ impl Buffers {
     pub(super) fn new(
         device: &Device,
         spec: &DecoderSpec,
-        limits: &DecoderLimits,
+        limits: &RunnerLimits,
     ) -> Result<Self, ModelError> {
-        let tokens = limits.max_num_batched_tokens;
+        let tokens = limits.max_num_batched_tokens as usize;
+        let rows = limits.max_num_seqs as usize;
         let zeros = |rows, columns| Tensor::zeros(device, DType::F32, [rows, columns]);
         let max_columns = spec.hidden_size.max(spec.ffn_size).max(spec.q_size());
         Ok(Self {
@@ -48,8 +49,8 @@ impl Buffers {
             attended: zeros(tokens, spec.q_size())?,
             gate_up: zeros(tokens, 2 * spec.ffn_size)?,
             activated: zeros(tokens, spec.ffn_size)?,
-            sampled: zeros(limits.max_num_seqs, spec.hidden_size)?,
-            logits: zeros(limits.max_num_seqs, spec.vocab_size)?,
+            sampled: zeros(rows, spec.hidden_size)?,
+            logits: zeros(rows, spec.vocab_size)?,
             workspace: Workspace::new(
                 device,
                 WorkspaceLimits { max_tokens: tokens, max_columns, head_dim: spec.head_dim },

@@ -8,7 +8,7 @@ use crate::arch;
 use crate::batch::{BatchRow as ForwardRow, RowSampling};
 use crate::dummy::DummyWeights;
 use crate::load::DtypePolicy;
-use crate::spec::{Rope, RopeScaling};
+use crate::spec::{Activation, Rope, RopeScaling};
 use crate::tensor_source::TensorSource;
 
 const MAX_LEN: usize = 96;
@@ -58,7 +58,7 @@ fn decoder(weight_type: WeightType) -> Decoder {
         policy: DtypePolicy::Auto,
     };
     let weights = DecoderWeights::load(&loader, &spec()).expect("dummy weights always load");
-    let limits = DecoderLimits { max_num_batched_tokens: 300, max_num_seqs: 4, max_model_len: MAX_LEN };
+    let limits = RunnerLimits { max_num_batched_tokens: 300, max_num_seqs: 4, max_model_len: MAX_LEN as u32 };
     Decoder::new(device, spec(), weights, limits).expect("it is small")
 }
 
@@ -180,4 +180,13 @@ fn the_past_matters() {
     let plain = last_logits(&mut decoder, &[other.clone()], way).remove(0);
     other[3] += 1;
     assert!(plain != last_logits(&mut decoder, &[other], way).remove(0));
+}
+
+#[test]
+fn types_that_differ_within_a_fused_product_meet_in_f32() {
+    let meet = |policy: DtypePolicy, types: &[WeightType]| policy.compute_type(types.iter().copied());
+    let mixed = [WeightType::Q4_0, WeightType::Q8_0];
+    assert_eq!(meet(DtypePolicy::Auto, &mixed), WeightType::F32);
+    assert_eq!(meet(DtypePolicy::Auto, &[WeightType::Q4_0; 3]), WeightType::Q4_0);
+    assert_eq!(meet(DtypePolicy::Bf16, &mixed), WeightType::BF16);
 }

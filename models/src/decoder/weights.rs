@@ -141,7 +141,7 @@ impl DtypePolicy {
     ///
     /// Types that differ meet in f32, which holds each of them exactly; files that mix types within a fused product
     /// are rare.
-    fn compute_type(self, types: impl IntoIterator<Item = WeightType>) -> WeightType {
+    pub(super) fn compute_type(self, types: impl IntoIterator<Item = WeightType>) -> WeightType {
         match self {
             Self::F32 => WeightType::F32,
             Self::Bf16 => WeightType::BF16,

@@ -1,3 +1,5 @@
+//! The runner around a model that counts: tokens still to come, failing rows, failing steps.
+
 use spillway_kernels::{CpuOptions, DType, Device};
 use spillway_types::{BlockId, BlockSize, Sampling, Seed, SeqId};
 

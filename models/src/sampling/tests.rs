@@ -1,3 +1,5 @@
+//! Choices against plain sorting, and random numbers against published ones.
+
 use std::num::NonZeroU32;
 
 use spillway_types::Seed;

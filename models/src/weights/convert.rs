@@ -74,4 +74,32 @@ mod tests {
         let values = to_f32(WeightType::Q8_0, &[&scale[..], &bytes].concat());
         assert_eq!((values[0], values[1], values[31]), (-0.5, 0.0, 2.0));
     }
+
+    #[test]
+    fn every_golden_block_decodes_to_the_same_bits() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/golden/dequant.json"))
+                .expect("the golden is JSON");
+        let cases = golden["cases"].as_array().expect("a list of cases");
+        assert!(cases.len() > 30, "only {} cases", cases.len());
+        for case in cases {
+            let weight_type = match case["type"].as_str().expect("a type") {
+                "Q4_0" => WeightType::Q4_0,
+                "Q4_1" => WeightType::Q4_1,
+                "Q8_0" => WeightType::Q8_0,
+                "F16" => WeightType::F16,
+                "BF16" => WeightType::BF16,
+                other => panic!("the golden has a new type {other}"),
+            };
+            let hex = case["hex"].as_str().expect("hexadecimal digits");
+            let bytes: Vec<u8> = (0..hex.len() / 2)
+                .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("two digits"))
+                .collect();
+            let values = case["values"].as_array().expect("a list of numbers");
+            let values: Vec<u32> =
+                values.iter().map(|value| (value.as_f64().expect("a number") as f32).to_bits()).collect();
+            let decoded: Vec<u32> = to_f32(weight_type, &bytes).into_iter().map(f32::to_bits).collect();
+            assert_eq!(decoded, values, "{weight_type} {hex}");
+        }
+    }
 }

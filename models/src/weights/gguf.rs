@@ -18,7 +18,9 @@ mod reader;
 #[cfg(test)]
 pub(crate) mod writer;
 
-pub(crate) use metadata::{GgufMetadata, GgufValue};
+pub(crate) use metadata::GgufMetadata;
+#[cfg(test)]
+pub(crate) use metadata::GgufValue;
 
 use reader::{Problem, Reader};
 

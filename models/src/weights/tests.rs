@@ -1,3 +1,5 @@
+//! Stores of both formats: what is found, what is missing, what is left over.
+
 use std::collections::HashMap;
 
 use ::safetensors::tensor::{Dtype, TensorView};

@@ -1,3 +1,5 @@
+//! GGUF files that are whole, and each way in which one lies.
+
 use super::metadata::GgufValue;
 use super::writer::GgufWriter;
 use super::*;

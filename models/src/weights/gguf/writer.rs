@@ -77,12 +77,16 @@ fn put_value(out: &mut Vec<u8>, value: &GgufValue) {
         GgufValue::Texts(texts) => {
             out.extend(8_u32.to_le_bytes());
             out.extend((texts.len() as u64).to_le_bytes());
-            texts.iter().for_each(|text| put_text(out, text));
+            for text in texts {
+                put_text(out, text);
+            }
         }
         GgufValue::Array(values) => {
             out.extend(values.first().map_or(0, type_code).to_le_bytes());
             out.extend((values.len() as u64).to_le_bytes());
-            values.iter().for_each(|value| put_value(out, value));
+            for value in values {
+                put_value(out, value);
+            }
         }
     }
 }
