@@ -11,7 +11,7 @@ const STEPS: [(&str, &[&str], &str); 5] = [
     ("fmt", &["fmt", "--all", "--check"], ""),
     ("clippy", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"], ""),
     ("doc", &["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"], "-D warnings"),
-    ("build", &["build", "--package", "spillway", "--quiet"], ""),
+    ("build", &["build", "--workspace", "--quiet"], ""),
     ("test", &["test", "--workspace", "--no-fail-fast"], ""),
 ];
 

@@ -3,6 +3,7 @@
 //! A step is launched and collected later, so that the next one can be planned meanwhile. Steps run strictly in
 //! launch order: a block that one step reads may be overwritten by any later one.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 
@@ -126,17 +127,18 @@ fn run_batches(
     results: &flume::Sender<Result<SampledTokens, ExecutorError>>,
 ) {
     while let Ok(batch) = batches.recv() {
-        let outcome = catch_unwind(AssertUnwindSafe(|| runner.run(&batch)));
-        let result = outcome.map(|ran| ran.map_err(ExecutorError::Model)).unwrap_or_else(|payload| {
-            let message = payload
-                .downcast_ref::<&str>()
-                .map(ToString::to_string)
-                .or_else(|| payload.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "panic without a message".to_owned());
-            Err(ExecutorError::Panicked { message })
-        });
+        let result = match catch_unwind(AssertUnwindSafe(|| runner.run(&batch))) {
+            Ok(ran) => ran.map_err(ExecutorError::Model),
+            Err(payload) => Err(ExecutorError::Panicked { message: panic_message(&*payload) }),
+        };
         if results.send(result).is_err() {
             return;
         }
     }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic without a message".to_owned())
 }

@@ -80,7 +80,7 @@ impl EngineHandle {
             reply,
         };
         self.submit(submission)?;
-        let seq_ids = answer.await.map_err(|_| self.ended())?.map_err(|error| self.from_submit(error))?;
+        let seq_ids = answer.await.map_err(|_| self.ended())?.map_err(|error| self.refusal(error))?;
         Ok(EventStream::new(StreamParts {
             request_id: request.request_id,
             updates,
@@ -158,7 +158,7 @@ impl EngineHandle {
         })
     }
 
-    fn from_submit(&self, error: SubmitError) -> EngineError {
+    fn refusal(&self, error: SubmitError) -> EngineError {
         match error {
             SubmitError::QueueFull { waiting, .. } => self.queue_full(waiting),
             SubmitError::PromptEmpty => EngineError::PromptEmpty,

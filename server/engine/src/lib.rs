@@ -15,12 +15,14 @@
 mod batch;
 mod clock;
 mod config;
+mod engine_loop;
 mod error;
 mod executor;
 mod handle;
 mod load;
 mod message;
 mod meters;
+mod rate;
 mod registry;
 mod stream;
 mod text;

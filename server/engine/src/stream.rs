@@ -111,7 +111,7 @@ impl EventStream {
             Ok(read) => read,
             Err(error) => {
                 // A token without text: the model's vocabulary is larger than its tokenizer's.
-                drop(self.control.send(Control::Abort(self.request_id)));
+                self.tell(Control::Abort(self.request_id));
                 self.ready.push_back(Err(from_text(error)));
                 self.state = State::Ended;
                 return;
@@ -127,17 +127,23 @@ impl EventStream {
             })));
         }
         let Some(reason) = read.finish else { return };
-        if finish.is_none() {
-            // The engine does not know yet that a stop string was met. If it has ended, it needs not to.
-            drop(self.control.send(Control::Finish(choice.seq_id)));
-        }
         choice.finished = true;
+        if finish.is_none() {
+            // The engine does not know yet that a stop string was met.
+            let seq_id = choice.seq_id;
+            self.tell(Control::Finish(seq_id));
+        }
         self.ready.push_back(Ok(GenerateEvent::Finished { choice: index, reason }));
         self.num_open -= 1;
         if self.num_open == 0 {
             self.ready.push_back(Ok(GenerateEvent::Done(self.usage)));
             self.state = State::Ended;
         }
+    }
+
+    /// Tells the engine something. One that has ended holds nothing any more, and needs no word.
+    fn tell(&self, control: Control) {
+        let _ = self.control.send(control);
     }
 }
 
@@ -192,12 +198,11 @@ impl Stream for EventStream {
             if self.state == State::Ended {
                 return Poll::Ready(None);
             }
-            match ready!(self.updates.poll_recv(ctx)) {
-                Some(update) => self.accept(update),
-                None => {
-                    self.ready.push_back(Err(EngineError::Stopped));
-                    self.state = State::Ended;
-                }
+            if let Some(update) = ready!(self.updates.poll_recv(ctx)) {
+                self.accept(update);
+            } else {
+                self.ready.push_back(Err(EngineError::Stopped));
+                self.state = State::Ended;
             }
         }
     }
@@ -206,8 +211,10 @@ impl Stream for EventStream {
 impl Drop for EventStream {
     fn drop(&mut self) {
         if self.state == State::Running {
-            // An engine that has ended holds nothing to abort.
-            drop(self.control.send(Control::Abort(self.request_id)));
+            self.tell(Control::Abort(self.request_id));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,27 @@
-//! Every CUDA kernel has its op: `kernels/cuda/x.cu` beside `kernels/src/ops/x.rs` or `kernels/src/cuda/ops/x.rs`.
+//! Every CUDA kernel serves an op: `kernels/cuda/x.cu` stands beside `kernels/src/ops/x.rs`, or says here whom it serves.
 
 use crate::sources::Source;
+
+/// Kernels whose op has another name, because one op takes several kernels or only the GPU needs it.
+const SERVES: [(&str, &str); 8] = [
+    ("argmax", "cuda/ops/step.rs"),
+    ("fill_random", "cuda/ops/fill.rs"),
+    ("linear_quantised", "ops/linear.rs"),
+    ("linear_skinny", "ops/linear.rs"),
+    ("pack", "weight.rs"),
+    ("paged_decode", "ops/attention.rs"),
+    ("paged_prefill", "ops/attention.rs"),
+    ("step_update", "cuda/ops/step.rs"),
+];
 
 /// Complains of each kernel file without a twin.
 pub(super) fn check(sources: &[Source]) -> Vec<String> {
     let paths: Vec<&str> = sources.iter().map(|source| source.path.as_str()).collect();
     paths
         .iter()
-        .filter_map(|path| Some((path, kernel_name(path)?)))
-        .filter(|(_, name)| !has_twin(&paths, name))
-        .map(|(path, name)| format!("{path}: no op of this name (kernels/src/ops/{name}.rs)"))
+        .filter_map(|path| Some((path, twin(kernel_name(path)?))))
+        .filter(|(_, twin)| !paths.contains(&twin.as_str()))
+        .map(|(path, twin)| format!("{path}: no op of this name ({twin}), and none named in xtask"))
         .collect()
 }
 
@@ -19,22 +31,31 @@ fn kernel_name(path: &str) -> Option<&str> {
     (!name.contains('/')).then_some(name)
 }
 
-fn has_twin(paths: &[&str], name: &str) -> bool {
-    [format!("kernels/src/ops/{name}.rs"), format!("kernels/src/cuda/ops/{name}.rs")]
-        .iter()
-        .any(|twin| paths.contains(&twin.as_str()))
+fn twin(name: &str) -> String {
+    let served = SERVES.iter().find(|(kernel, _)| *kernel == name).map(|(_, op)| (*op).to_owned());
+    format!("kernels/src/{}", served.unwrap_or_else(|| format!("ops/{name}.rs")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn source(path: &str) -> Source {
+        Source { path: path.to_owned(), text: String::new() }
+    }
+
     #[test]
     fn only_kernel_files_need_a_twin() {
         assert_eq!(kernel_name("kernels/cuda/embed.cu"), Some("embed"));
         assert_eq!(kernel_name("kernels/cuda/emu/driver.cu"), None);
         assert_eq!(kernel_name("kernels/cuda/ptx.cuh"), None);
-        assert!(has_twin(&["kernels/src/ops/embed.rs"], "embed"));
-        assert!(!has_twin(&["kernels/src/ops/embed.rs"], "argmax"));
+    }
+
+    #[test]
+    fn a_kernel_without_a_twin_is_named() {
+        let files = ["kernels/cuda/embed.cu", "kernels/cuda/pack.cu", "kernels/src/ops/embed.rs"].map(source);
+        let complaints = check(&files);
+        assert_eq!(complaints.len(), 1);
+        assert!(complaints[0].starts_with("kernels/cuda/pack.cu"));
     }
 }

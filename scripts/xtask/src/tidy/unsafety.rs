@@ -20,7 +20,9 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
             let at = format!("{}:{}", source.path, line_idx + 1);
             if !PLACES.iter().any(|place| source.path.starts_with(place)) {
                 complaints.push(format!("{at}: unsafe outside {}", PLACES.join(" and ")));
-            } else if !has_reason(&lines[line_idx.saturating_sub(REASON_WITHIN_LINES)..=line_idx]) {
+            } else if !keeps_a_traits_contract(&lines[..=line_idx])
+                && !has_reason(&lines[line_idx.saturating_sub(REASON_WITHIN_LINES)..=line_idx])
+            {
                 complaints.push(format!("{at}: unsafe without a SAFETY comment"));
             }
         }
@@ -41,6 +43,13 @@ fn has_unsafe(line: &str) -> bool {
     })
 }
 
+/// Whether the last line is a method of a trait's impl: its contract stands with the trait, which is checked there.
+fn keeps_a_traits_contract(lines: &[&str]) -> bool {
+    let is_function = lines.last().is_some_and(|line| line.contains(concat!("un", "safe fn ")));
+    let item = lines.iter().rev().find(|line| line.starts_with(|c: char| c.is_ascii_alphabetic()));
+    is_function && item.is_some_and(|line| line.starts_with("impl") && line.contains(" for "))
+}
+
 /// Whether the lines above give a reason: a comment at a block, a `# Safety` section at a function or trait.
 fn has_reason(lines: &[&str]) -> bool {
     lines.iter().any(|line| line.contains("SAFETY:") || line.contains("# Safety"))
@@ -58,6 +67,14 @@ mod tests {
         assert!(!has_unsafe(&format!("// {keyword} {{ }} is forbidden here")));
         assert!(!has_unsafe(&format!("{keyword}_code = \"forbid\"")));
         assert!(!has_unsafe(&format!("println!(\"{keyword} {{\");")));
+    }
+
+    #[test]
+    fn a_trait_states_the_contract_for_its_impls() {
+        let method = concat!("    un", "safe fn load(self) {");
+        assert!(keeps_a_traits_contract(&["impl Simd for Portable {", method]));
+        assert!(!keeps_a_traits_contract(&["impl Portable {", method]));
+        assert!(!keeps_a_traits_contract(&["impl Simd for Portable {", concat!("un", "safe { f() }")]));
     }
 
     #[test]

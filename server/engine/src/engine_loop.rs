@@ -1,0 +1,322 @@
+//! What the engine thread does: schedule, execute, complete, publish.
+//!
+//! Up to `max_in_flight_steps` steps are out at once: while the executor computes one, the next is planned with
+//! placeholders for the tokens that are still to come.
+//!
+//! # Invariants
+//!
+//! - Steps are collected in the order in which they were launched.
+//! - When nothing is being served, every block of the cache is free; the thread checks it each time.
+//! - A step that fails takes its own requests with it, and nobody else's.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use spillway_models::{SampledToken, SampledTokens};
+use spillway_scheduler::{RowResult, Scheduler, SchedulerOutput, SequenceUpdate};
+use spillway_types::{FinishReason, SeqId};
+
+use crate::batch::{SeqSampling, forward_batch};
+use crate::clock::Clock;
+use crate::executor::{Executor, ExecutorError, StepTicket};
+use crate::load::{EngineLoad, LoadCells};
+use crate::message::{Control, Submission};
+use crate::meters::Meters;
+use crate::rate::Rate;
+use crate::registry::{NewRequest, Reader, Registry};
+
+/// A step that the executor is computing.
+struct InFlightStep {
+    output: SchedulerOutput,
+    ticket: StepTicket,
+    began: Duration,
+}
+
+pub(crate) struct EngineLoop {
+    scheduler: Scheduler,
+    max_in_flight_steps: usize,
+    executor: Box<dyn Executor>,
+    in_flight: VecDeque<InFlightStep>,
+    registry: Registry,
+    meters: Meters,
+    cells: Arc<LoadCells>,
+    clock: Arc<dyn Clock>,
+    submissions: flume::Receiver<Submission>,
+    control: flume::Receiver<Control>,
+    stop_at: Option<Duration>,
+    num_steps: u64,
+    rate: Rate,
+}
+
+/// What a loop is made of; the rest of it starts empty.
+pub(crate) struct LoopParts {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) executor: Box<dyn Executor>,
+    pub(crate) meters: Meters,
+    pub(crate) cells: Arc<LoadCells>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) submissions: flume::Receiver<Submission>,
+    pub(crate) control: flume::Receiver<Control>,
+}
+
+impl EngineLoop {
+    pub(crate) fn new(parts: LoopParts) -> Self {
+        let mut engine_loop = Self {
+            max_in_flight_steps: parts.scheduler.config().max_in_flight_steps.get() as usize,
+            scheduler: parts.scheduler,
+            executor: parts.executor,
+            in_flight: VecDeque::new(),
+            registry: Registry::default(),
+            meters: parts.meters,
+            cells: parts.cells,
+            clock: parts.clock,
+            submissions: parts.submissions,
+            control: parts.control,
+            stop_at: None,
+            num_steps: 0,
+            rate: Rate::default(),
+        };
+        engine_loop.publish_load();
+        engine_loop
+    }
+
+    /// Turns until it is told to stop, or nobody can send anything any more.
+    pub(crate) fn run(mut self) {
+        loop {
+            self.drain_messages();
+            self.launch_steps();
+            if let Some(step) = self.in_flight.pop_front() {
+                self.complete_step(step);
+                self.publish_load();
+                continue;
+            }
+            if self.stop_at.is_some() || self.submissions.is_disconnected() && self.submissions.is_empty() {
+                break;
+            }
+            self.check_idle();
+            self.wait_for_message();
+        }
+        self.check_idle();
+        self.publish_load();
+    }
+
+    fn drain_messages(&mut self) {
+        while let Ok(control) = self.control.try_recv() {
+            self.control(control);
+        }
+        while let Ok(submission) = self.submissions.try_recv() {
+            self.submit(submission);
+        }
+        if self.stop_at.is_some_and(|deadline| self.clock.now() >= deadline) {
+            self.abort_all("the server is shutting down");
+        }
+    }
+
+    fn wait_for_message(&mut self) {
+        enum Message {
+            Control(Control),
+            Submission(Box<Submission>),
+            Disconnected,
+        }
+        let message = flume::Selector::new()
+            .recv(&self.control, |received| received.map_or(Message::Disconnected, Message::Control))
+            .recv(&self.submissions, |received| {
+                received.map_or(Message::Disconnected, |submission| Message::Submission(Box::new(submission)))
+            })
+            .wait();
+        match message {
+            Message::Control(control) => self.control(control),
+            Message::Submission(submission) => self.submit(*submission),
+            Message::Disconnected => {}
+        }
+    }
+
+    fn control(&mut self, control: Control) {
+        let now = self.clock.now();
+        match control {
+            Control::Abort(request_id) => {
+                self.scheduler.abort(request_id);
+                self.registry.remove(request_id, None, (now, &self.meters));
+            }
+            Control::Finish(seq_id) => {
+                self.scheduler.finish(seq_id);
+                self.registry.finish(seq_id, FinishReason::Stop, now, &self.meters);
+            }
+            Control::Stop { deadline } => self.stop_at = Some(deadline),
+        }
+    }
+
+    fn submit(&mut self, submission: Submission) {
+        if self.stop_at.is_some() {
+            // The caller reads the dropped reply as "shutting down".
+            return;
+        }
+        let request_id = submission.request.request_id;
+        let prompt_tokens = submission.request.prompt.len() as u32;
+        let submitted = self.scheduler.submit(submission.request, self.clock.now());
+        if let Ok(seq_ids) = &submitted {
+            let (sampling, seed) = (submission.sampling, submission.seed);
+            let seqs = seq_ids
+                .iter()
+                .zip(0..)
+                .map(|(&seq_id, choice)| (seq_id, SeqSampling { sampling, seed, choice }))
+                .collect();
+            self.registry.insert(NewRequest {
+                request_id,
+                updates: submission.updates,
+                arrived: submission.arrived,
+                prompt_tokens,
+                seqs,
+            });
+        }
+        let was_accepted = submitted.is_ok();
+        if submission.reply.send(submitted).is_err() && was_accepted {
+            // The client went away while its prompt was being tokenised.
+            self.control(Control::Abort(request_id));
+        }
+    }
+
+    fn launch_steps(&mut self) {
+        while self.in_flight.len() < self.max_in_flight_steps {
+            let now = self.clock.now();
+            let Some(output) = self.scheduler.schedule(now) else { return };
+            for admission in output.admitted.iter().filter(|admission| !admission.resumed) {
+                self.registry.admitted(admission.seq_id, admission.cached_tokens, now, &self.meters);
+            }
+            let registry = &self.registry;
+            let sampling = |seq_id| registry.sampling(seq_id).expect("a scheduled sequence is registered");
+            let batch = forward_batch(&output, &self.scheduler, sampling);
+            self.meters.step(batch.tokens.len());
+            match self.executor.launch(batch) {
+                Ok(ticket) => {
+                    self.in_flight.push_back(InFlightStep { output, ticket, began: now });
+                    self.note_oldest_step();
+                }
+                Err(error) => self.fail_step(&output, &error),
+            }
+        }
+    }
+
+    fn complete_step(&mut self, step: InFlightStep) {
+        let collected = self.executor.collect(step.ticket);
+        self.note_oldest_step();
+        self.num_steps += 1;
+        tracing::debug!(step = step.output.step.0, rows = step.output.rows.len(), began = ?step.began, "step");
+        match collected {
+            Ok(sampled) if sampled.rows.len() == step.output.rows.len() => {
+                self.accept_tokens(&step.output, &sampled);
+            }
+            Ok(sampled) => {
+                let error =
+                    ExecutorError::RowCount { rows: step.output.rows.len(), answered: sampled.rows.len() };
+                self.fail_step(&step.output, &error);
+            }
+            Err(error) => self.fail_step(&step.output, &error),
+        }
+    }
+
+    fn accept_tokens(&mut self, output: &SchedulerOutput, sampled: &SampledTokens) {
+        let mut results = Vec::with_capacity(sampled.rows.len());
+        let mut failed = Vec::new();
+        for (row, tokens) in output.rows.iter().zip(&sampled.rows) {
+            match tokens {
+                Ok(tokens) => results.push(tokens.iter().map(|sampled| sampled.token).collect()),
+                Err(error) => {
+                    results.push(RowResult::default());
+                    failed.push((row.seq_id, error.to_string()));
+                }
+            }
+        }
+        // Before the others' tokens are counted: a sequence that failed must not be continued.
+        for (seq_id, message) in failed {
+            self.fail_request_of(seq_id, &message);
+        }
+        for update in self.scheduler.complete(output.step, &results) {
+            // Failed rows brought the scheduler no token, so no update names them.
+            if let Ok(tokens) = &sampled.rows[update.row as usize] {
+                self.publish(&update, &tokens[update.accepted.clone()]);
+            }
+        }
+    }
+
+    fn publish(&mut self, update: &SequenceUpdate, tokens: &[SampledToken]) {
+        let now = self.clock.now();
+        let tokens = tokens.iter().map(|sampled| (sampled.token, sampled.logprob)).collect();
+        let reader = self.registry.tokens(update.seq_id, tokens, update.finish, (now, &self.meters));
+        if reader == Reader::Gone {
+            self.control(Control::Abort(update.request_id));
+        }
+    }
+
+    /// Ends every request that had a row in a step that broke.
+    fn fail_step(&mut self, output: &SchedulerOutput, error: &ExecutorError) {
+        tracing::error!(step = output.step.0, rows = output.rows.len(), %error, "step failed");
+        let seq_ids = self.scheduler.fail(output.step);
+        for seq_id in seq_ids {
+            self.fail_request_of(seq_id, &error.to_string());
+        }
+    }
+
+    fn fail_request_of(&mut self, seq_id: SeqId, message: &str) {
+        let Some(request_id) = self.registry.request_of(seq_id) else { return };
+        self.scheduler.abort(request_id);
+        let now = self.clock.now();
+        self.registry.remove(request_id, Some(message.to_owned()), (now, &self.meters));
+    }
+
+    fn abort_all(&mut self, message: &str) {
+        for request_id in self.registry.request_ids() {
+            self.scheduler.abort(request_id);
+            self.registry.remove(request_id, Some(message.to_owned()), (self.clock.now(), &self.meters));
+        }
+    }
+
+    /// When nothing is served, all blocks must be back. A leak would starve the server slowly: better to say it.
+    fn check_idle(&mut self) {
+        if !self.registry.is_empty() || !self.scheduler.is_idle() {
+            tracing::error!("scheduler plans nothing although requests wait; ending them");
+            self.abort_all("the scheduler could not make progress");
+        }
+        let stats = self.scheduler.stats();
+        if let Err(error) = self.scheduler.check() {
+            tracing::error!(%error, "the scheduler's books do not add up");
+            debug_assert!(false, "the scheduler's books do not add up: {error}");
+        }
+        if stats.used_blocks != 0 {
+            tracing::error!(used = stats.used_blocks, blocks = stats.num_blocks, "idle, but blocks are held");
+            debug_assert!(false, "idle, but {} of {} blocks are held", stats.used_blocks, stats.num_blocks);
+        }
+        self.publish_load();
+    }
+
+    fn note_oldest_step(&self) {
+        self.cells.set_step_began(self.in_flight.front().map(|step| step.began));
+    }
+
+    fn publish_load(&mut self) {
+        let now = self.clock.now();
+        self.rate.observe(now, self.registry.num_finished());
+        let stats = self.scheduler.stats();
+        let load = EngineLoad {
+            num_running: stats.num_running,
+            num_waiting: stats.num_waiting,
+            num_blocks: stats.num_blocks,
+            num_free_blocks: stats.num_blocks - stats.used_blocks,
+            num_steps: self.num_steps,
+            num_preemptions: stats.num_preemptions,
+            prefix_queries: stats.prefix_query_tokens,
+            prefix_hits: stats.prefix_hit_tokens,
+            requests_per_second: self.rate.per_second(now),
+        };
+        self.cells.store(&load);
+        self.meters.load(&load);
+    }
+}
+
+impl Drop for EngineLoop {
+    fn drop(&mut self) {
+        // Also when the thread panics: nobody must wait for an engine that is gone.
+        self.cells.set_stopped();
+    }
+}

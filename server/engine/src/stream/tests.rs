@@ -1,0 +1,152 @@
+//! Streams of a tiny tokenizer: what a reader sees of the engine's updates.
+
+use std::task::Waker;
+
+use spillway_text::{Ends, TokenizerConfig};
+
+use super::*;
+
+const TOKENIZER: &[u8] = include_bytes!("../../../../tests/golden/tiny/tied/tokenizer.json");
+const REQUEST: RequestId = RequestId(7);
+
+/// A stream of `n` choices, and the ends that the engine would hold.
+struct Rig {
+    tokenizer: Arc<Tokenizer>,
+    updates: Option<mpsc::UnboundedSender<Update>>,
+    control: flume::Receiver<Control>,
+    stream: EventStream,
+}
+
+fn rig(n: u64, stop: &[&str]) -> Rig {
+    let tokenizer = Tokenizer::from_hf_json(TOKENIZER, &TokenizerConfig::default()).expect("a tokenizer");
+    let tokenizer = Arc::new(tokenizer);
+    let (update_sender, updates) = mpsc::unbounded_channel();
+    let (control_sender, control) = flume::unbounded();
+    let stream = EventStream::new(StreamParts {
+        request_id: REQUEST,
+        updates,
+        control: control_sender,
+        tokenizer: Arc::clone(&tokenizer),
+        prompt_tokens: 3,
+        seq_ids: (0..n).map(SeqId).collect(),
+        stop: stop.iter().map(ToString::to_string).collect(),
+    });
+    Rig { tokenizer, updates: Some(update_sender), control, stream }
+}
+
+impl Rig {
+    fn tokens(&self, text: &str) -> Vec<TokenId> {
+        self.tokenizer.encode_text(text, Ends::Omit).expect("text has tokens")
+    }
+
+    /// Sends one update for each token of `text`; the last one bears `finish`.
+    fn send(&self, choice: u32, text: &str, finish: Option<FinishReason>) {
+        let tokens = self.tokens(text);
+        let last = tokens.len() - 1;
+        for (index, token) in tokens.into_iter().enumerate() {
+            let finish = finish.filter(|_| index == last);
+            self.update(Update::Tokens { choice, tokens: vec![(token, -0.5)], finish });
+        }
+    }
+
+    fn update(&self, update: Update) {
+        self.updates.as_ref().expect("the engine is there").send(update).expect("the stream listens");
+    }
+
+    /// Everything that can be read now.
+    fn read(&mut self) -> Vec<Result<GenerateEvent, EngineError>> {
+        let mut ctx = Context::from_waker(Waker::noop());
+        let mut events = Vec::new();
+        while let Poll::Ready(Some(event)) = Pin::new(&mut self.stream).poll_next(&mut ctx) {
+            events.push(event);
+        }
+        events
+    }
+}
+
+/// Text, ends and usage of what was read.
+fn summary(events: &[Result<GenerateEvent, EngineError>]) -> String {
+    let mut text = String::new();
+    let mut ends = String::new();
+    for event in events {
+        match event {
+            Ok(GenerateEvent::Started { prompt_tokens }) => ends += &format!(" started {prompt_tokens}"),
+            Ok(GenerateEvent::Delta(delta)) => text += &delta.text,
+            Ok(GenerateEvent::Finished { choice, reason }) => {
+                ends += &format!(" {choice}:{}", reason.as_str())
+            }
+            Ok(GenerateEvent::Done(usage)) => {
+                ends += &format!(" done {}/{}", usage.cached_tokens, usage.completion_tokens);
+            }
+            Err(error) => ends += &format!(" error: {error}"),
+        }
+    }
+    format!("{text:?}{ends}")
+}
+
+#[test]
+fn tokens_become_text_and_usage() {
+    let mut rig = rig(1, &[]);
+    let num_tokens = rig.tokens("a dam, überlaufend").len();
+    rig.update(Update::Admitted { cached_tokens: 2 });
+    rig.send(0, "a dam, überlaufend", Some(FinishReason::Length));
+    assert_eq!(
+        summary(&rig.read()),
+        format!("\"a dam, überlaufend\" started 3 0:length done 2/{num_tokens}")
+    );
+}
+
+#[test]
+fn the_token_that_ends_an_answer_is_counted_but_is_no_text() {
+    let mut rig = rig(1, &[]);
+    rig.send(0, "ab", None);
+    let end = rig.tokens("z")[0];
+    rig.update(Update::Tokens { choice: 0, tokens: vec![(end, -0.1)], finish: Some(FinishReason::Stop) });
+    let num_tokens = rig.tokens("ab").len() + 1;
+    assert_eq!(summary(&rig.read()), format!("\"ab\" started 3 0:stop done 0/{num_tokens}"));
+}
+
+#[test]
+fn a_stop_string_over_several_tokens_is_never_leaked() {
+    let mut rig = rig(1, &["<stop>"]);
+    rig.send(0, "one <sto two <stop> three", None);
+    let text = summary(&rig.read());
+    assert!(text.starts_with("\"one <sto two \" started 3 0:stop done 0/"), "{text}");
+    assert!(matches!(rig.control.try_recv(), Ok(Control::Finish(SeqId(0)))));
+}
+
+#[test]
+fn text_held_for_a_stop_string_is_shown_when_none_comes() {
+    let mut rig = rig(1, &["<stop>"]);
+    rig.send(0, "one <sto", Some(FinishReason::Length));
+    assert!(summary(&rig.read()).starts_with("\"one <sto\""));
+}
+
+#[test]
+fn the_stream_is_done_with_its_last_choice() {
+    let mut rig = rig(2, &[]);
+    rig.send(1, "x", Some(FinishReason::Length));
+    assert!(!summary(&rig.read()).contains("done"));
+    rig.send(0, "y", Some(FinishReason::Length));
+    let rest = summary(&rig.read());
+    assert!(rest.contains("0:length done"), "{rest}");
+    drop(rig.stream);
+    assert!(rig.control.try_recv().is_err(), "a stream that was read to its end aborts nothing");
+}
+
+#[test]
+fn a_dropped_stream_aborts_its_request() {
+    let Rig { stream, control, .. } = rig(1, &[]);
+    drop(stream);
+    assert!(matches!(control.try_recv(), Ok(Control::Abort(REQUEST))));
+}
+
+#[test]
+fn a_failed_step_and_a_lost_engine_are_errors() {
+    let mut failed = rig(1, &[]);
+    failed.update(Update::Failed { message: "broke".to_owned() });
+    assert!(summary(&failed.read()).contains("error: request 7 failed in a step: broke"));
+    let mut lost = rig(1, &[]);
+    lost.updates = None;
+    assert!(summary(&lost.read()).contains("error: engine has stopped"));
+}

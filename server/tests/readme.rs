@@ -1,0 +1,27 @@
+//! The README's generated parts are what the code says. `UPDATE_README=1` writes them anew.
+
+use std::path::Path;
+
+/// The README with the text between a part's two marks replaced.
+fn with_part(readme: &str, part: &str, text: &str) -> String {
+    let (start, end) = (format!("<!-- {part}: generated -->\n"), format!("<!-- end of {part} -->"));
+    let (before, rest) = readme.split_once(&start).expect("the part begins");
+    let (_, after) = rest.split_once(&end).expect("the part ends");
+    format!("{before}{start}\n{}\n\n{end}{after}", text.trim())
+}
+
+#[test]
+fn the_readme_lists_every_flag_and_every_request_field() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(&path).expect("the README can be read");
+    let expected = with_part(&readme, "flags", &spillway::config::flags_markdown());
+    let expected = with_part(&expected, "request fields", &spillway_api::fields::markdown());
+    if std::env::vars().any(|(name, _)| name == "UPDATE_README") {
+        std::fs::write(&path, &expected).expect("the README can be written");
+        return;
+    }
+    assert!(
+        readme == expected,
+        "README.md is out of date: run UPDATE_README=1 cargo test -p spillway --test readme"
+    );
+}
