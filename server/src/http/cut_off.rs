@@ -28,14 +28,13 @@ impl Stream for CutOff {
     type Item = Result<GenerateEvent, BackendError>;
 
     fn poll_next(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
-        if let Poll::Ready(event) = stream.as_mut().poll_next(ctx) {
-            return Poll::Ready(event);
+        let this = &mut *self;
+        let Some(stream) = &mut this.stream else { return Poll::Ready(None) };
+        // First, since the backend is stopped right after the cut-off: its error would look like a failure.
+        if this.cut_off.as_mut().poll(ctx).is_pending() {
+            return stream.as_mut().poll_next(ctx);
         }
-        if self.cut_off.as_mut().poll(ctx).is_pending() {
-            return Poll::Pending;
-        }
-        self.stream = None;
-        Poll::Ready(Some(Err(BackendError::ShuttingDown { backend: self.backend.clone() })))
+        this.stream = None;
+        Poll::Ready(Some(Err(BackendError::ShuttingDown { backend: this.backend.clone() })))
     }
 }
