@@ -3,7 +3,7 @@
 //! All three cuts keep a leading part of the tokens in order of falling likelihood, of equals the lower id first. A cut
 //! finds the place where that part ends by counting in buckets of equal width; only the bucket at the edge is sorted.
 //! The candidates themselves stay in order of ids, so a draw does not depend on how they were cut. Loops over the whole
-//! vocabulary have no branches, so that they are computed many lanes at a time.
+//! vocabulary, but for the counting, have no branches, so that they are computed many lanes at a time.
 
 use super::exp::{exp_non_positive, sum_in_lanes};
 
@@ -120,9 +120,12 @@ impl Candidates {
     fn count_buckets(&mut self) -> Mass {
         self.buckets.fill(Mass::default());
         for (&score, &weight) in self.scores.iter().zip(&self.weights) {
-            let mass = &mut self.buckets[bucket(score)];
-            mass.count += usize::from(weight > 0.0);
-            mass.weight += f64::from(weight);
+            // After a first cut nearly all are out, and a branch that is always taken alike costs little.
+            if weight > 0.0 {
+                let mass = &mut self.buckets[bucket(score)];
+                mass.count += 1;
+                mass.weight += f64::from(weight);
+            }
         }
         self.buckets.iter().fold(Mass::default(), |sum, mass| Mass {
             count: sum.count + mass.count,
