@@ -1,15 +1,12 @@
 //! An engine in this process, with limits chosen by the test, whose requests enter in a known order.
 
-use std::future::poll_fn;
 use std::num::NonZeroU32;
-use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::{BoxFuture, MaybeDone, join_all, maybe_done};
+use futures::future::{BoxFuture, join_all};
 use spillway_engine::{
     Clock, Engine, EngineConfig, EngineError, EngineHandle, EngineLoad, EngineParts, EngineThread,
     EventStream, Executor, RunnerExecutor, TextPipeline,
@@ -24,6 +21,7 @@ use crate::clock::ManualClock;
 use crate::executor::{Steps, WatchedExecutor, lock};
 use crate::gate::Gate;
 use crate::model::{FirstLogits, TestModel};
+use crate::queue::Queue;
 
 /// Limits of one engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +60,7 @@ impl Default for Knobs {
             chunk: None,
             depth: 1,
             prefix_caching: true,
-            ageing_interval: Duration::from_secs(3600),
+            ageing_interval: Duration::from_hours(1),
         }
     }
 }
@@ -235,7 +233,7 @@ impl TestEngine {
         queue
     }
 
-    /// One request, under the next number. It is in the queue only some polls later; see [`prompts_are_tokenised`].
+    /// One request, under the next number. It is in the queue only some polls later; see [`crate::prompts_are_tokenised`].
     pub fn generate(&self, ask: Ask) -> BoxFuture<'static, Result<EventStream, EngineError>> {
         let request = ask.request(self.next_request.fetch_add(1, Relaxed));
         let handle = self.handle.clone();
@@ -301,55 +299,5 @@ impl Knobs {
             ageing_interval: self.ageing_interval,
             long_prefill_threshold: self.chunk.map(positive),
         }
-    }
-}
-
-/// Requests on their way to the engine, in order.
-#[derive(Default)]
-struct Queue {
-    pending: Vec<Pin<Box<MaybeDone<Generate>>>>,
-}
-
-type Generate = BoxFuture<'static, Result<EventStream, EngineError>>;
-
-/// Returns when requests that were polled before are in the engine's channel, if they are polled along with this.
-///
-/// A request first has its prompt tokenised on the runtime's one blocking thread. So when a task that was given to that
-/// thread afterwards is done, the request's is done too, and one more poll puts it into the channel.
-pub async fn prompts_are_tokenised() {
-    tokio::task::spawn_blocking(|| ()).await.expect("there is nothing to fail");
-    tokio::task::yield_now().await;
-}
-
-impl Queue {
-    /// Returns when the request is in the engine's channel, behind those pushed before it.
-    async fn push(&mut self, generate: Generate) {
-        self.pending.push(Box::pin(maybe_done(generate)));
-        let mut fence = pin!(prompts_are_tokenised());
-        poll_fn(|ctx| {
-            for generate in &mut self.pending {
-                // Their answers are kept until all are asked for.
-                let _is_answered: Poll<()> = generate.as_mut().poll(ctx);
-            }
-            fence.as_mut().poll(ctx)
-        })
-        .await;
-    }
-
-    /// Waits until the engine has answered the first, and tells whether it will serve it.
-    async fn accepts_first(&mut self) -> bool {
-        let Some(first) = self.pending.first_mut() else { return false };
-        first.as_mut().await;
-        first.as_mut().output_mut().is_some_and(|stream| stream.is_ok())
-    }
-
-    /// Waits until the engine has answered all of them.
-    async fn finish(mut self) -> Vec<Result<EventStream, EngineError>> {
-        let mut streams = Vec::with_capacity(self.pending.len());
-        for generate in &mut self.pending {
-            generate.as_mut().await;
-            streams.push(generate.as_mut().take_output().expect("it has just ended"));
-        }
-        streams
     }
 }

@@ -18,6 +18,7 @@ mod gate;
 mod golden;
 mod model;
 mod places;
+mod queue;
 mod scrape;
 mod server;
 mod variant;
@@ -25,7 +26,7 @@ mod variant;
 pub use ask::{Answer, Ask, Choice};
 pub use client::{Client, Event, Events, Reply, Streamed};
 pub use clock::ManualClock;
-pub use engine::{Knobs, Served, TestEngine, prompts_are_tokenised};
+pub use engine::{Knobs, Served, TestEngine};
 pub use executor::{RowRecord, StepRecord, Steps, WatchedExecutor};
 pub use gate::Gate;
 pub use golden::{
@@ -33,6 +34,7 @@ pub use golden::{
 };
 pub use model::{LoadKnobs, TestModel};
 pub use places::{demo_model, golden_folder, tiny_model};
+pub use queue::prompts_are_tokenised;
 pub use scrape::Scrape;
 pub use server::{Server, binary, run_to_end, within};
 pub use variant::ModelVariant;

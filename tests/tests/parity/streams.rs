@@ -83,7 +83,7 @@ fn an_end_token_ends_an_answer_and_is_no_text() {
     let mut num_ended = 0;
     for seed in 0..40 {
         let ask = Ask::of(Prompt::Text("The stone".to_owned()), 200).random(sampling, seed);
-        let going_on = engine.run(&[ask.clone()])[0].only().clone();
+        let going_on = engine.run(std::slice::from_ref(&ask))[0].only().clone();
         let ending = engine.run(&[Ask { ignore_eos: false, ..ask }])[0].only().clone();
         let end_tokens = &engine.handle().card().end_tokens;
         let is_end = |token: &u32| end_tokens.contains(&TokenId(*token));
