@@ -1,7 +1,7 @@
 //! The weights of a model on disk, whatever the format: names, shapes, types and bytes.
 //!
 //! Files are mapped, never read into memory as a whole. Nothing here knows what a tensor is for; which ones a model
-//! needs is said in [`crate::arch`] and checked in [`crate::load`].
+//! needs is said in [`crate::arch`] and checked in [`load`](mod@crate::load).
 //!
 //! # Invariants
 //!

@@ -11,7 +11,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 /// A backend's events until the server cuts them off; then one error, and the backend is let go.
 struct CutOff {
     stream: Option<TokenStream>,
-    cut_off: Pin<Box<WaitForCancellationFutureOwned>>,
+    signal: Pin<Box<WaitForCancellationFutureOwned>>,
     backend: BackendId,
 }
 
@@ -21,7 +21,7 @@ pub(crate) fn until(
     cut_off: WaitForCancellationFutureOwned,
     backend: BackendId,
 ) -> TokenStream {
-    Box::pin(CutOff { stream: Some(stream), cut_off: Box::pin(cut_off), backend })
+    Box::pin(CutOff { stream: Some(stream), signal: Box::pin(cut_off), backend })
 }
 
 impl Stream for CutOff {
@@ -31,7 +31,7 @@ impl Stream for CutOff {
         let this = &mut *self;
         let Some(stream) = &mut this.stream else { return Poll::Ready(None) };
         // First, since the backend is stopped right after the cut-off: its error would look like a failure.
-        if this.cut_off.as_mut().poll(ctx).is_pending() {
+        if this.signal.as_mut().poll(ctx).is_pending() {
             return stream.as_mut().poll_next(ctx);
         }
         this.stream = None;

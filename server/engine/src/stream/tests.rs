@@ -69,17 +69,19 @@ fn summary(events: &[Result<GenerateEvent, EngineError>]) -> String {
     let mut text = String::new();
     let mut ends = String::new();
     for event in events {
-        match event {
-            Ok(GenerateEvent::Started { prompt_tokens }) => ends += &format!(" started {prompt_tokens}"),
-            Ok(GenerateEvent::Delta(delta)) => text += &delta.text,
-            Ok(GenerateEvent::Finished { choice, reason }) => {
-                ends += &format!(" {choice}:{}", reason.as_str())
+        let end = match event {
+            Ok(GenerateEvent::Started { prompt_tokens }) => format!(" started {prompt_tokens}"),
+            Ok(GenerateEvent::Delta(delta)) => {
+                text.push_str(&delta.text);
+                continue;
             }
+            Ok(GenerateEvent::Finished { choice, reason }) => format!(" {choice}:{}", reason.as_str()),
             Ok(GenerateEvent::Done(usage)) => {
-                ends += &format!(" done {}/{}", usage.cached_tokens, usage.completion_tokens);
+                format!(" done {}/{}", usage.cached_tokens, usage.completion_tokens)
             }
-            Err(error) => ends += &format!(" error: {error}"),
-        }
+            Err(error) => format!(" error: {error}"),
+        };
+        ends.push_str(&end);
     }
     format!("{text:?}{ends}")
 }
