@@ -29,7 +29,7 @@ command -v python3 >/dev/null || missing python3 "install Python 3 with pip"
 
 echo "== building the release binary (minutes the first time)"
 cargo build --release --package spillway
-spillway=target/release/spillway
+spillway="${CARGO_TARGET_DIR:-target}/release/spillway"
 
 echo "== fetching the demo model"
 "$spillway" pull demo

