@@ -13,6 +13,7 @@ mod ask;
 mod client;
 mod clock;
 mod engine;
+mod events;
 mod executor;
 mod gate;
 mod golden;
@@ -24,9 +25,10 @@ mod server;
 mod variant;
 
 pub use ask::{Answer, Ask, Choice};
-pub use client::{Client, Event, Events, Reply, Streamed};
+pub use client::{Client, Reply};
 pub use clock::ManualClock;
 pub use engine::{Knobs, Served, TestEngine};
+pub use events::{Event, Events, Streamed};
 pub use executor::{RowRecord, StepRecord, Steps, WatchedExecutor};
 pub use gate::Gate;
 pub use golden::{

@@ -15,7 +15,8 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-use crate::client::{Client, Events, Reply, Streamed};
+use crate::client::{Client, Reply};
+use crate::events::{Events, Streamed};
 use crate::scrape::Scrape;
 
 /// Longest wait for anything. Far above what a busy machine needs: only what hangs takes so long.
