@@ -52,7 +52,7 @@ impl Memory {
         let mut after = self.samples.iter().filter(|(at, _)| *at >= WARM_UP).map(|(_, kib)| *kib);
         let Some(base) = after.next() else { return Verdict::NotJudged };
         let most = after.max().unwrap_or(base);
-        let growth = most as f64 / base as f64 - 1.0;
+        let growth = (most as f64 - base as f64) / base as f64;
         Verdict::Judged { growth, is_flat: growth <= MAX_GROWTH }
     }
 }
