@@ -29,6 +29,9 @@ use tile::{TILE, TileScratch, visit};
 /// number gives the same bits.
 const UNIT_QUERIES: usize = 64;
 
+/// Bytes that memory hands over at once.
+const CACHE_LINE: usize = 64;
+
 /// f32 of scratch that one thread needs.
 pub(super) fn scratch_len(head_dim: usize) -> usize {
     tile::scratch_len(head_dim, UNIT_QUERIES)
@@ -210,8 +213,31 @@ impl<T: CacheElement> Unit<'_, T> {
                 (block_idx, offset) = (block_idx + 1, 0);
             }
         }
+        self.prefetch_tile(simd, first_key + TILE, num_keys);
         scratch.load_keys(simd, &keys);
         scratch.load_values(simd, &values);
+    }
+
+    /// Asks for the rows of a tile before they are needed: the next block lies anywhere in memory, and no processor
+    /// looks ahead to there.
+    #[inline(always)]
+    fn prefetch_tile<S: Simd>(&self, simd: S, first_key: usize, num_keys: usize) {
+        let KvLayout { num_kv_heads, block_size, head_dim, .. } = self.attention.kv;
+        let blocks = self.attention.batch.row_blocks(self.row);
+        let row_bytes = head_dim * size_of::<T>();
+        let end = num_keys.min(first_key + TILE);
+        let mut key = first_key;
+        while key < end {
+            let num_rows = (block_size - key % block_size).min(end - key);
+            let block = blocks[key / block_size] as usize * num_kv_heads + self.kv_head;
+            let start = (block * block_size + key % block_size) * head_dim;
+            for from in [&self.keys[start..], &self.values[start..]] {
+                for line in (0..num_rows * row_bytes).step_by(CACHE_LINE) {
+                    simd.prefetch(from.as_ptr().cast::<u8>().wrapping_add(line));
+                }
+            }
+            key += num_rows;
+        }
     }
 
     #[inline(always)]
