@@ -41,7 +41,13 @@ impl Client {
             Endpoint::Chat => "/v1/chat/completions",
             Endpoint::Completions => "/v1/completions",
         };
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(args.timeout_secs)).build()?;
+        // A connection a request: some servers close idle ones just when the next request is on its way. No proxy: what
+        // is measured is the server.
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(args.timeout_secs))
+            .pool_max_idle_per_host(0)
+            .no_proxy()
+            .build()?;
         Ok(Self {
             http,
             url: format!("{}{path}", args.url.trim_end_matches('/')),
