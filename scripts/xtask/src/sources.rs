@@ -1,6 +1,6 @@
 //! The files of the repository, as git knows them, read once for all checks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
@@ -21,24 +21,17 @@ impl Source {
     }
 }
 
-/// The workspace's root folder.
-pub(crate) fn root() -> PathBuf {
-    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    manifest.ancestors().nth(2).map_or_else(|| manifest.clone(), PathBuf::from)
+/// The root folder of the checkout that the task is run in. Asked at run time: checkouts may share a target folder, and with
+/// it this program.
+pub(crate) fn root() -> anyhow::Result<PathBuf> {
+    let told = git(Path::new("."), &["rev-parse", "--show-toplevel"])?;
+    Ok(PathBuf::from(told.trim_end()))
 }
 
 /// Every text file that is tracked, or new and not ignored.
 pub(crate) fn read_all() -> anyhow::Result<Vec<Source>> {
-    let root = root();
-    let listed = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
-        .current_dir(&root)
-        .output()
-        .context("git could not be started")?;
-    if !listed.status.success() {
-        bail!("git ls-files failed: {}", String::from_utf8_lossy(&listed.stderr));
-    }
-    let paths = String::from_utf8(listed.stdout).context("a path is not UTF-8")?;
+    let root = root()?;
+    let paths = git(&root, &["ls-files", "--cached", "--others", "--exclude-standard", "-z"])?;
     let mut sources = Vec::new();
     for path in paths.split('\0').filter(|path| !path.is_empty()) {
         // Deleted files are still listed, binary ones are no text: neither has lines to check.
@@ -47,4 +40,17 @@ pub(crate) fn read_all() -> anyhow::Result<Vec<Source>> {
         }
     }
     Ok(sources)
+}
+
+/// What git prints in a folder.
+fn git(folder: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+    let ran = Command::new("git")
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .context("git could not be started")?;
+    if !ran.status.success() {
+        bail!("git {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&ran.stderr));
+    }
+    String::from_utf8(ran.stdout).context("a path is not UTF-8")
 }

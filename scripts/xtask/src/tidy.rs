@@ -17,7 +17,7 @@ use crate::sources;
 pub(crate) fn run() -> anyhow::Result<()> {
     let sources = sources::read_all()?;
     let metadata = cargo_metadata::MetadataCommand::new()
-        .manifest_path(sources::root().join("Cargo.toml"))
+        .manifest_path(sources::root()?.join("Cargo.toml"))
         .other_options(vec!["--locked".to_owned(), "--offline".to_owned()])
         .exec()
         .or_else(|_| cargo_metadata::MetadataCommand::new().exec())?;
