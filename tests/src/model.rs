@@ -29,6 +29,8 @@ pub struct LoadKnobs {
     pub max_num_batched_tokens: u32,
     /// Most rows of such a step.
     pub max_num_seqs: u32,
+    /// What the context is limited to; the model's own limit if absent.
+    pub max_model_len: Option<u32>,
 }
 
 impl Default for LoadKnobs {
@@ -39,6 +41,7 @@ impl Default for LoadKnobs {
             num_threads: 2,
             max_num_batched_tokens: 2048,
             max_num_seqs: 16,
+            max_model_len: None,
         }
     }
 }
@@ -66,6 +69,19 @@ impl TestModel {
     ///
     /// If it cannot be loaded.
     pub fn load(path: &Path, knobs: &LoadKnobs) -> Self {
+        Self::try_load(path, knobs).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// Loads a folder or a GGUF file, or says why its weights cannot be loaded.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`].
+    ///
+    /// # Panics
+    ///
+    /// If there is nothing at the path, or its text files are wrong.
+    pub fn try_load(path: &Path, knobs: &LoadKnobs) -> Result<Self, ModelError> {
         let num_threads = NonZeroUsize::new(knobs.num_threads);
         let device = Device::cpu(&CpuOptions { isa: IsaChoice::Auto, num_threads }).expect("a processor");
         let options = LoadOptions {
@@ -75,10 +91,10 @@ impl TestModel {
             weights: WeightsKind::File,
             max_num_batched_tokens: knobs.max_num_batched_tokens,
             max_num_seqs: knobs.max_num_seqs,
-            max_model_len: None,
+            max_model_len: knobs.max_model_len,
         };
         let source = ModelSource::from_path(path).expect("a model");
-        let loaded = load(&source, &options).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let loaded = load(&source, &options)?;
         let build =
             |assets| model_text::build(assets, MissingTokenizer::Refuse).expect("the model's text files");
         // The pipeline keeps its template to itself.
@@ -86,7 +102,7 @@ impl TestModel {
         let text = build(loaded.text);
         let today = Arc::new(|| Timestamp::from_unix_seconds(0));
         let pipeline = TextPipeline::new(text.tokenizer, text.template, today);
-        Self {
+        Ok(Self {
             model: Arc::new(Mutex::new(loaded.model)),
             device,
             spec: loaded.spec,
@@ -96,7 +112,7 @@ impl TestModel {
             template,
             text: pipeline,
             end_tokens: text.end_tokens,
-        }
+        })
     }
 
     /// What kind of transformer it is.

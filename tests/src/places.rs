@@ -16,6 +16,11 @@ pub fn tiny_model(path: &str) -> PathBuf {
     golden_folder().join("tiny").join(path)
 }
 
+/// A tiny model by its path under `golden/architectures`.
+pub fn architecture_model(path: &str) -> PathBuf {
+    golden_folder().join("architectures").join(path)
+}
+
 /// The demo model in the cache folder: `$SPILLWAY_CACHE`, else `$XDG_CACHE_HOME/spillway`, else `~/.cache/spillway`.
 ///
 /// # Panics
