@@ -4,74 +4,25 @@
 //! one or several of them, one below the other, rearranged at load for the device. It serves as a
 //! product's weight and as an embedding table at once, so that a tied matrix is kept once.
 
-use std::fmt;
+#![expect(
+    clippy::inline_always,
+    reason = "decoding must become part of the function that has the instruction set's features"
+)]
 
 use crate::cpu::CpuWeight;
 use crate::device::Device;
 use crate::error::KernelError;
 
-/// How a weight's numbers are stored.
-///
-/// The quantised types are GGUF's blocks of 32 along `k`: `Q4_0` is `d * (q - 8)`, `Q4_1` is `d * q + m`,
-/// `Q8_0` is `d * q`, with `d` and `m` in f16.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum WeightType {
-    /// Single precision.
-    F32,
-    /// Half precision.
-    F16,
-    /// The upper half of single precision. Activations are rounded to it, too.
-    BF16,
-    /// 4 bits and a scale.
-    Q4_0,
-    /// 4 bits, a scale and a minimum.
-    Q4_1,
-    /// 8 bits and a scale.
-    Q8_0,
-}
+pub(crate) mod block;
+mod dequantise;
+mod weight_type;
 
-/// Numbers in one block of a quantised type.
+pub(crate) use dequantise::decode_numbers;
+pub use dequantise::dequantise;
+pub use weight_type::WeightType;
+
+/// Numbers that a CPU's products take at once along `k`: activations share a scale.
 pub const QUANT_BLOCK: usize = 32;
-
-impl WeightType {
-    /// Numbers that share one block of bytes: 32 if quantised, else 1.
-    pub fn block_len(self) -> usize {
-        match self {
-            Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q8_0 => QUANT_BLOCK,
-        }
-    }
-
-    /// Bytes of one block in a file.
-    pub fn block_bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-            Self::Q4_0 => 18,
-            Self::Q4_1 => 20,
-            Self::Q8_0 => 34,
-        }
-    }
-
-    /// Bytes of a row of `k` numbers in a file, if `k` is a whole number of blocks.
-    pub fn row_bytes(self, k: usize) -> Option<usize> {
-        let blocks = k.is_multiple_of(self.block_len()).then(|| k / self.block_len())?;
-        blocks.checked_mul(self.block_bytes())
-    }
-}
-
-impl fmt::Display for WeightType {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::BF16 => "bf16",
-            Self::Q4_0 => "Q4_0",
-            Self::Q4_1 => "Q4_1",
-            Self::Q8_0 => "Q8_0",
-        })
-    }
-}
 
 /// A matrix `[n, k]` in a file's own bytes, row after row, little-endian.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +49,7 @@ impl<'a> WeightSource<'a> {
         let row_bytes = weight_type.row_bytes(k).ok_or(KernelError::Invalid {
             name: "columns of a quantised weight",
             value: k,
-            rule: "be a multiple of 32",
+            rule: weight_type.columns_rule(),
         })?;
         let expected_bytes = row_bytes.saturating_mul(n);
         if bytes.len() != expected_bytes {
@@ -164,7 +115,8 @@ impl PackedWeight {
         let mut n = 0_usize;
         for source in sources {
             crate::error::expect_shape("weight", source.shape(), [source.n, first.k])?;
-            let convertible = compute_type.block_len() == 1 || source.weight_type == compute_type;
+            let is_own = source.weight_type == compute_type && compute_type.has_products();
+            let convertible = compute_type.block_len() == 1 || is_own;
             if !convertible {
                 return Err(KernelError::Conversion { source_type: source.weight_type, compute_type });
             }

@@ -135,20 +135,16 @@ mod tests {
 
     #[test]
     fn numbers_have_the_promised_spread_in_every_type() {
-        for weight_type in [
-            WeightType::F32,
-            WeightType::F16,
-            WeightType::BF16,
-            WeightType::Q4_0,
-            WeightType::Q4_1,
-            WeightType::Q8_0,
-        ] {
+        for weight_type in WeightType::ALL {
             let values = DummyWeights::new(3, weight_type).tensor("w", &[300, 256]).to_f32();
             let count = values.len() as f64;
             let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
             let square = values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>() / count;
-            assert!(mean.abs() < 3e-4, "{weight_type}: mean {mean}");
-            assert!((square.sqrt() - 0.02).abs() < 4e-4, "{weight_type}: deviation {}", square.sqrt());
+            // Two and three bits round coarsely, and the latter have no code for the largest positive number.
+            let is_coarse = matches!(weight_type, WeightType::Q2K | WeightType::Q3K);
+            let tolerance = if is_coarse { 2e-3 } else { 4e-4 };
+            assert!(mean.abs() < tolerance, "{weight_type}: mean {mean}");
+            assert!((square.sqrt() - 0.02).abs() < tolerance, "{weight_type}: deviation {}", square.sqrt());
         }
     }
 

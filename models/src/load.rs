@@ -277,9 +277,20 @@ impl DtypePolicy {
             (Self::F32, _) | (Self::Auto, WeightType::F32) => DType::F32,
             (Self::Bf16, _) | (Self::Auto, WeightType::BF16) => DType::BF16,
             (Self::F16, _)
-            | (Self::Auto, WeightType::F16 | WeightType::Q4_0 | WeightType::Q4_1 | WeightType::Q8_0) => {
-                DType::F16
-            }
+            | (
+                Self::Auto,
+                WeightType::F16
+                | WeightType::Q4_0
+                | WeightType::Q4_1
+                | WeightType::Q5_0
+                | WeightType::Q5_1
+                | WeightType::Q8_0
+                | WeightType::Q2K
+                | WeightType::Q3K
+                | WeightType::Q4K
+                | WeightType::Q5K
+                | WeightType::Q6K,
+            ) => DType::F16,
         }
     }
 }

@@ -146,7 +146,7 @@ impl WeightStore {
                 return Err(ModelError::Unsupported {
                     path: self.files[entry.file_idx].path().to_owned(),
                     feature: format!("tensor `{name}` of type {type_name}"),
-                    supported: "supported types are F32, F16, BF16, Q4_0, Q4_1 and Q8_0".to_owned(),
+                    supported: supported_types(),
                 });
             }
         };
@@ -193,6 +193,15 @@ impl StoredTensor<'_> {
     pub(crate) fn to_f32(self) -> Vec<f32> {
         to_f32(self.weight_type, self.bytes)
     }
+}
+
+/// What to do about a type that is not computed with.
+fn supported_types() -> String {
+    let names: Vec<_> = WeightType::ALL.iter().map(|weight_type| weight_type.name().to_uppercase()).collect();
+    format!(
+        "supported types are {}; take a file of the model in one of these, such as Q4_K_M",
+        names.join(", ")
+    )
 }
 
 /// Bytes of a tensor, unless they overflow or its rows are no whole number of blocks.

@@ -99,6 +99,7 @@ pub(crate) fn linear(
             let inputs = quantise(cpu, workspace, x, layout.k, WeightType::Q8_0);
             product.run(BytePanels::new(layout, panels, inputs), out);
         }
+        other => unreachable!("{other} is packed as a float"),
     }
     Ok(())
 }

@@ -13,10 +13,8 @@
 //! A byte of a 4-bit type has the number at `k` in its lower half and the one at `k + 16` in its upper
 //! half. Rows past `n` are zero.
 
-use half::{bf16, f16};
-
 use crate::error::KernelError;
-use crate::tensor::buffer::{HostBuffer, cast_mut};
+use crate::tensor::buffer::HostBuffer;
 use crate::weight::{QUANT_BLOCK, WeightSource, WeightType};
 
 use super::CpuDevice;
@@ -24,10 +22,11 @@ use super::disjoint::Disjoint;
 use super::simd::LANES;
 
 mod decode;
+mod float;
 #[cfg(test)]
 mod tests;
 
-use decode::decode_row;
+use float::PackFloats;
 
 /// A packed weight in host memory.
 #[derive(Debug)]
@@ -59,6 +58,7 @@ impl PanelLayout {
             WeightType::Q4_0 => (k * LANES / 2, scale_bytes),
             WeightType::Q4_1 => (k * LANES / 2, 2 * scale_bytes),
             WeightType::Q8_0 => (k * LANES, scale_bytes),
+            other => unreachable!("{other} is packed as a float; `PackedWeight::pack` saw to it"),
         };
         let panel_bytes = (number_bytes + scale_bytes).next_multiple_of(64);
         Self { weight_type, k, number_bytes, panel_bytes }
@@ -92,7 +92,7 @@ impl CpuWeight {
             // SAFETY: units are panels, and panels do not overlap.
             let target = unsafe { bytes.part(start..start + layout.panel_bytes) };
             let first = panel * LANES;
-            pack_panel(&layout, &rows[first..rows.len().min(first + LANES)], target);
+            pack_panel(cpu, &layout, &rows[first..rows.len().min(first + LANES)], target);
         });
         Ok(Self { panels, layout, n })
     }
@@ -118,7 +118,7 @@ impl CpuWeight {
     }
 
     /// Row `row` as f32: `[k]`.
-    pub(super) fn read_row(&self, row: usize, values: &mut [f32]) {
+    pub(crate) fn read_row(&self, row: usize, values: &mut [f32]) {
         let layout = &self.layout;
         let start = row / LANES * layout.panel_bytes;
         let panel = &self.panels.as_slice::<u8>()[start..start + layout.panel_bytes];
@@ -127,41 +127,13 @@ impl CpuWeight {
 }
 
 /// Writes up to sixteen rows as one panel.
-fn pack_panel(layout: &PanelLayout, rows: &[(WeightType, &[u8])], panel: &mut [u8]) {
+fn pack_panel(cpu: &CpuDevice, layout: &PanelLayout, rows: &[(WeightType, &[u8])], panel: &mut [u8]) {
+    let k = layout.k;
     match layout.weight_type {
-        WeightType::F32 => pack_numbers::<f32>(layout, rows, panel, |value| value),
-        WeightType::F16 => {
-            pack_numbers::<u16>(layout, rows, panel, |value| f16::from_f32(value).to_bits());
-        }
-        WeightType::BF16 => pack_pairs(layout, rows, panel),
-        WeightType::Q4_0 | WeightType::Q4_1 | WeightType::Q8_0 => pack_blocks(layout, rows, panel),
-    }
-}
-
-fn pack_numbers<T: crate::tensor::buffer::Element>(
-    layout: &PanelLayout,
-    rows: &[(WeightType, &[u8])],
-    panel: &mut [u8],
-    convert: impl Fn(f32) -> T,
-) {
-    let mut values = vec![0.0; layout.k];
-    let numbers = cast_mut::<T>(panel);
-    for (lane, (source_type, bytes)) in rows.iter().enumerate() {
-        decode_row(*source_type, bytes, &mut values);
-        for (index, &value) in values.iter().enumerate() {
-            numbers[index * LANES + lane] = convert(value);
-        }
-    }
-}
-
-fn pack_pairs(layout: &PanelLayout, rows: &[(WeightType, &[u8])], panel: &mut [u8]) {
-    let mut values = vec![0.0; layout.k];
-    let numbers = cast_mut::<u16>(panel);
-    for (lane, (source_type, bytes)) in rows.iter().enumerate() {
-        decode_row(*source_type, bytes, &mut values);
-        for (index, &value) in values.iter().enumerate() {
-            numbers[(index / 2 * LANES + lane) * 2 + index % 2] = bf16::from_f32(value).to_bits();
-        }
+        WeightType::F32 => cpu.isa.run(PackFloats::<float::F32>::new(k, rows, panel)),
+        WeightType::F16 => cpu.isa.run(PackFloats::<float::F16>::new(k, rows, panel)),
+        WeightType::BF16 => cpu.isa.run(PackFloats::<float::Bf16>::new(k, rows, panel)),
+        _ => pack_blocks(layout, rows, panel),
     }
 }
 
@@ -170,7 +142,7 @@ fn pack_blocks(layout: &PanelLayout, rows: &[(WeightType, &[u8])], panel: &mut [
     let (head_bytes, quad_flip) = match layout.weight_type {
         WeightType::Q4_1 => (4, 0),
         WeightType::Q8_0 => (2, 0x80),
-        WeightType::Q4_0 | WeightType::F32 | WeightType::F16 | WeightType::BF16 => (2, 0),
+        _ => (2, 0),
     };
     let (numbers, scales) = panel.split_at_mut(layout.number_bytes);
     let num_blocks = layout.k / QUANT_BLOCK;

@@ -149,7 +149,8 @@ impl DtypePolicy {
             Self::Auto => {
                 let mut types = types.into_iter();
                 let first = types.next().unwrap_or(WeightType::F32);
-                if types.all(|other| other == first) { first } else { WeightType::F32 }
+                let is_uniform = types.all(|other| other == first);
+                if is_uniform && first.has_products() { first } else { WeightType::F32 }
             }
         }
     }

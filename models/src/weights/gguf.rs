@@ -120,25 +120,50 @@ fn place(info: &TensorInfo, file_idx: usize, data_start: usize, file_len: usize)
 
 /// ggml's type numbers.
 fn stored_type(code: u32) -> StoredType {
-    let other = |name: &str| StoredType::Other(name.to_owned());
-    match code {
-        0 => StoredType::Known(WeightType::F32),
-        1 => StoredType::Known(WeightType::F16),
-        2 => StoredType::Known(WeightType::Q4_0),
-        3 => StoredType::Known(WeightType::Q4_1),
-        6 => other("Q5_0"),
-        7 => other("Q5_1"),
-        8 => StoredType::Known(WeightType::Q8_0),
-        9 => other("Q8_1"),
-        10 => other("Q2_K"),
-        11 => other("Q3_K"),
-        12 => other("Q4_K"),
-        13 => other("Q5_K"),
-        14 => other("Q6_K"),
-        15 => other("Q8_K"),
-        30 => StoredType::Known(WeightType::BF16),
-        code => StoredType::Other(format!("number {code}")),
-    }
+    let known = match code {
+        0 => WeightType::F32,
+        1 => WeightType::F16,
+        2 => WeightType::Q4_0,
+        3 => WeightType::Q4_1,
+        6 => WeightType::Q5_0,
+        7 => WeightType::Q5_1,
+        8 => WeightType::Q8_0,
+        10 => WeightType::Q2K,
+        11 => WeightType::Q3K,
+        12 => WeightType::Q4K,
+        13 => WeightType::Q5K,
+        14 => WeightType::Q6K,
+        30 => WeightType::BF16,
+        other => return StoredType::Other(foreign_name(other)),
+    };
+    StoredType::Known(known)
+}
+
+/// The name of a type that is not computed with.
+fn foreign_name(code: u32) -> String {
+    let name = match code {
+        9 => "Q8_1",
+        15 => "Q8_K",
+        16 => "IQ2_XXS",
+        17 => "IQ2_XS",
+        18 => "IQ3_XXS",
+        19 => "IQ1_S",
+        20 => "IQ4_NL",
+        21 => "IQ3_S",
+        22 => "IQ2_S",
+        23 => "IQ4_XS",
+        24 => "I8",
+        25 => "I16",
+        26 => "I32",
+        27 => "I64",
+        28 => "F64",
+        29 => "IQ1_M",
+        34 => "TQ1_0",
+        35 => "TQ2_0",
+        39 => "MXFP4",
+        code => return format!("number {code}"),
+    };
+    name.to_owned()
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ pub(super) fn quantise<'a>(
     let offset = match weight_type {
         WeightType::Q4_1 => Offset::Minimum,
         WeightType::Q8_0 => Offset::ZeroPoint(128),
-        WeightType::Q4_0 | WeightType::F32 | WeightType::F16 | WeightType::BF16 => Offset::ZeroPoint(8),
+        _ => Offset::ZeroPoint(8),
     };
     let numbers = Disjoint::new(&mut workspace.numbers.as_mut_slice::<i8>()[..rows * k]);
     let scales = Disjoint::new(&mut workspace.scales.as_mut_slice::<f32>()[..rows * num_blocks]);

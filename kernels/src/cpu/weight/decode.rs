@@ -6,58 +6,6 @@ use crate::weight::{QUANT_BLOCK, WeightType};
 
 use super::{LANES, PanelLayout};
 
-/// Reads a row of a file as f32.
-pub(super) fn decode_row(weight_type: WeightType, bytes: &[u8], values: &mut [f32]) {
-    match weight_type {
-        WeightType::F32 => {
-            for (value, number) in values.iter_mut().zip(bytes.as_chunks().0) {
-                *value = f32::from_le_bytes(*number);
-            }
-        }
-        WeightType::F16 => {
-            for (value, number) in values.iter_mut().zip(bytes.as_chunks().0) {
-                *value = f16::from_le_bytes(*number).to_f32();
-            }
-        }
-        WeightType::BF16 => {
-            for (value, number) in values.iter_mut().zip(bytes.as_chunks().0) {
-                *value = bf16::from_le_bytes(*number).to_f32();
-            }
-        }
-        WeightType::Q4_0 | WeightType::Q4_1 | WeightType::Q8_0 => {
-            let blocks = bytes.chunks_exact(weight_type.block_bytes());
-            for (values, block) in values.chunks_exact_mut(QUANT_BLOCK).zip(blocks) {
-                decode_block(weight_type, block, values);
-            }
-        }
-    }
-}
-
-fn decode_block(weight_type: WeightType, block: &[u8], values: &mut [f32]) {
-    let half_at = |offset: usize| f16::from_le_bytes([block[offset], block[offset + 1]]).to_f32();
-    let scale = half_at(0);
-    match weight_type {
-        WeightType::Q8_0 => {
-            for (value, &byte) in values.iter_mut().zip(&block[2..]) {
-                *value = scale * f32::from(byte.cast_signed());
-            }
-        }
-        WeightType::Q4_1 => decode_nibbles(&block[4..], values, |q| scale * q + half_at(2)),
-        WeightType::Q4_0 => decode_nibbles(&block[2..], values, |q| scale * (q - 8.0)),
-        WeightType::F32 | WeightType::F16 | WeightType::BF16 => {
-            unreachable!("floats have no blocks; the only caller sends quantised types")
-        }
-    }
-}
-
-fn decode_nibbles(bytes: &[u8], values: &mut [f32], number: impl Fn(f32) -> f32) {
-    let (low, high) = values.split_at_mut(QUANT_BLOCK / 2);
-    for ((low, high), &byte) in low.iter_mut().zip(high).zip(bytes) {
-        *low = number(f32::from(byte & 15));
-        *high = number(f32::from(byte >> 4));
-    }
-}
-
 /// Reads one lane of a panel, that is one row of the weight, as f32.
 pub(super) fn decode_lane(layout: &PanelLayout, panel: &[u8], lane: usize, values: &mut [f32]) {
     let half_at = |index: usize| [panel[2 * index], panel[2 * index + 1]];
@@ -78,7 +26,7 @@ pub(super) fn decode_lane(layout: &PanelLayout, panel: &[u8], lane: usize, value
                 *value = bf16::from_le_bytes(half_at(place)).to_f32();
             }
         }
-        WeightType::Q4_0 | WeightType::Q4_1 | WeightType::Q8_0 => {
+        _ => {
             for (block, values) in values.chunks_exact_mut(QUANT_BLOCK).enumerate() {
                 decode_lane_block(layout, panel, (block, lane), values);
             }
@@ -99,9 +47,7 @@ fn decode_lane_block(layout: &PanelLayout, panel: &[u8], (block, lane): (usize, 
         *value = match layout.weight_type {
             WeightType::Q8_0 => scale * (f32::from(byte(index)) - 128.0),
             WeightType::Q4_1 => scale * f32::from(nibble) + half_at(layout.min_offset()),
-            WeightType::Q4_0 | WeightType::F32 | WeightType::F16 | WeightType::BF16 => {
-                scale * (f32::from(nibble) - 8.0)
-            }
+            _ => scale * (f32::from(nibble) - 8.0),
         };
     }
 }

@@ -5,36 +5,33 @@ use candle_core::{DType as CandleType, Device as CandleDevice, Tensor as CandleT
 use half::{bf16, f16};
 
 use super::*;
-use crate::cpu::{CpuOptions, Isa, IsaChoice};
+use crate::cpu::CpuOptions;
 use crate::ops::testing::{Random, assert_close, assert_same_bits, devices, tensor, values, workspace};
 use crate::weight::{WeightSource, WeightType};
 
-const TYPES: [WeightType; 6] = [
-    WeightType::F32,
-    WeightType::F16,
-    WeightType::BF16,
-    WeightType::Q4_0,
-    WeightType::Q4_1,
-    WeightType::Q8_0,
-];
+/// The types that products are computed with.
+fn types() -> impl Iterator<Item = WeightType> {
+    WeightType::ALL.into_iter().filter(|weight_type| weight_type.has_products())
+}
 
 /// A random weight in a file's bytes, and the numbers that these stand for.
 fn random_weight(weight_type: WeightType, [n, k]: [usize; 2], random: &mut Random) -> (Vec<u8>, Vec<f32>) {
-    let numbers = random.numbers(n * k);
-    let bytes: Vec<u8> = match weight_type {
-        WeightType::F32 => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
-        WeightType::F16 => numbers.iter().flat_map(|&number| f16::from_f32(number).to_le_bytes()).collect(),
-        WeightType::BF16 => numbers.iter().flat_map(|&number| bf16::from_f32(number).to_le_bytes()).collect(),
-        WeightType::Q4_0 => return quantised(GgmlDType::Q4_0, [n, k], numbers),
-        WeightType::Q4_1 => return quantised(GgmlDType::Q4_1, [n, k], numbers),
-        WeightType::Q8_0 => return quantised(GgmlDType::Q8_0, [n, k], numbers),
+    let dtype = match weight_type {
+        WeightType::F32 => GgmlDType::F32,
+        WeightType::F16 => GgmlDType::F16,
+        WeightType::BF16 => GgmlDType::BF16,
+        WeightType::Q4_0 => GgmlDType::Q4_0,
+        WeightType::Q4_1 => GgmlDType::Q4_1,
+        WeightType::Q5_0 => GgmlDType::Q5_0,
+        WeightType::Q5_1 => GgmlDType::Q5_1,
+        WeightType::Q8_0 => GgmlDType::Q8_0,
+        WeightType::Q2K => GgmlDType::Q2K,
+        WeightType::Q3K => GgmlDType::Q3K,
+        WeightType::Q4K => GgmlDType::Q4K,
+        WeightType::Q5K => GgmlDType::Q5K,
+        WeightType::Q6K => GgmlDType::Q6K,
     };
-    let numbers = match weight_type {
-        WeightType::F16 => numbers.into_iter().map(|number| f16::from_f32(number).to_f32()).collect(),
-        WeightType::BF16 => numbers.into_iter().map(|number| bf16::from_f32(number).to_f32()).collect(),
-        _ => numbers,
-    };
-    (bytes, numbers)
+    quantised(dtype, [n, k], random.numbers(n * k))
 }
 
 /// Quantised by candle, which is the oracle of the block formats.
@@ -51,7 +48,7 @@ fn rounded(weight_type: WeightType, x: &[f32]) -> Vec<f64> {
     match weight_type {
         WeightType::F32 | WeightType::F16 => x.iter().map(|&x| f64::from(x)).collect(),
         WeightType::BF16 => x.iter().map(|&x| bf16::from_f32(x).to_f64()).collect(),
-        WeightType::Q4_0 | WeightType::Q4_1 | WeightType::Q8_0 => x
+        _ => x
             .chunks(32)
             .flat_map(|block| {
                 let largest = block.iter().fold(0.0, |largest: f32, x| largest.max(x.abs()));
@@ -99,7 +96,7 @@ fn pack(device: &Device, weight_type: WeightType, shape: [usize; 2], bytes: &[u8
 fn every_type_on_every_instruction_set_agrees_with_the_reference() {
     let mut random = Random(1);
     let devices = devices();
-    for weight_type in TYPES {
+    for weight_type in types() {
         let odd_columns: &[usize] = if weight_type.block_len() == 1 { &[1, 7, 33, 47] } else { &[] };
         for &k in [32, 96, 576].iter().chain(odd_columns) {
             for (rows, n) in [(0, 16), (1, 130), (2, 1), (5, 35), (17, 64), (40, 100)] {
@@ -121,7 +118,7 @@ fn every_type_on_every_instruction_set_agrees_with_the_reference() {
 fn a_row_has_the_same_bits_alone_and_among_others_on_any_number_of_threads() {
     let mut random = Random(2);
     let (n, k) = (150, 160);
-    for weight_type in TYPES {
+    for weight_type in types() {
         let (bytes, _) = random_weight(weight_type, [n, k], &mut random);
         let x = random.numbers(90 * k);
         for device in devices() {
@@ -141,7 +138,7 @@ fn a_row_has_the_same_bits_alone_and_among_others_on_any_number_of_threads() {
 fn instruction_sets_give_the_same_bits() {
     let mut random = Random(3);
     let (n, k) = (70, 192);
-    for weight_type in TYPES.into_iter().filter(|&weight_type| weight_type != WeightType::BF16) {
+    for weight_type in types().filter(|&weight_type| weight_type != WeightType::BF16) {
         let (bytes, _) = random_weight(weight_type, [n, k], &mut random);
         let x = random.numbers(11 * k);
         let mut first: Option<Vec<f32>> = None;
@@ -170,7 +167,7 @@ fn the_largest_bytes_do_not_overflow() {
 fn fused_sources_are_the_sources_side_by_side() {
     let mut random = Random(4);
     let k = 64;
-    for weight_type in TYPES {
+    for weight_type in types() {
         let parts: Vec<(usize, Vec<u8>)> =
             [20, 5, 39].into_iter().map(|n| (n, random_weight(weight_type, [n, k], &mut random).0)).collect();
         let x = random.numbers(3 * k);
@@ -194,20 +191,34 @@ fn fused_sources_are_the_sources_side_by_side() {
     }
 }
 
+/// Every lane of every panel: identity rows pick each number out of the weight.
 #[test]
-fn a_quantised_source_computed_in_f32_is_its_numbers() {
+fn a_source_of_any_type_packed_as_a_float_is_its_numbers_rounded() {
     let mut random = Random(5);
-    let (n, k) = (33, 64);
-    let portable = CpuOptions { isa: IsaChoice::Exactly(Isa::Portable), num_threads: None };
-    let device = Device::cpu(&portable).expect("device starts");
-    for weight_type in TYPES {
-        let (bytes, numbers) = random_weight(weight_type, [n, k], &mut random);
-        let source = WeightSource::new(weight_type, [n, k], &bytes).expect("bytes fit");
-        let weight = PackedWeight::pack(&device, &[source], WeightType::F32).expect("packs");
-        let x = random.numbers(2 * k);
-        let inputs: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
-        let expected = reference(&inputs, &numbers, &[0.0; 33], [2, n, k]);
-        assert_close(&weight_type.to_string(), &run(&device, &weight, &x, None), &expected, 2e-5);
+    let n = 33;
+    for source_type in WeightType::ALL {
+        let widths: &[usize] = if source_type.block_len() == 1 { &[1, 17, 303] } else { &[256, 768] };
+        for &k in widths {
+            let (bytes, numbers) = random_weight(source_type, [n, k], &mut random);
+            let source = WeightSource::new(source_type, [n, k], &bytes).expect("bytes fit");
+            for compute_type in [WeightType::F32, WeightType::F16, WeightType::BF16] {
+                let round = |number: &f32| match compute_type {
+                    WeightType::F16 => f16::from_f32(*number).to_f32(),
+                    WeightType::BF16 => bf16::from_f32(*number).to_f32(),
+                    _ => *number,
+                };
+                let expected: Vec<f32> = numbers.iter().map(round).collect();
+                for device in devices().into_iter().take(5) {
+                    let weight = PackedWeight::pack(&device, &[source], compute_type).expect("packs");
+                    let mut row = vec![f32::NAN; k];
+                    for (row_idx, expected) in expected.chunks(k).enumerate() {
+                        weight.as_cpu().read_row(row_idx, &mut row);
+                        let what = format!("{source_type} as {compute_type}, {k} columns, row {row_idx}");
+                        assert_same_bits(&what, &row, expected);
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -84,9 +84,25 @@ fn other_formats_and_versions_are_named() {
 }
 
 #[test]
-fn a_type_without_kernels_is_refused_by_name_when_asked_for() {
-    let bytes = GgufWriter::default().tensor("x", &[256], 12, vec![0; 144]).finish();
+fn a_type_that_is_not_computed_with_is_refused_by_name_when_asked_for() {
+    let bytes = GgufWriter::default().tensor("x", &[256], 19, vec![0; 144]).finish();
     let (store, _) = open(&bytes).expect("the header is well formed");
-    let error = store.tensor("x", &[256]).expect_err("no kernel computes with it").to_string();
-    assert!(error.contains("tensor `x` of type Q4_K"), "{error}");
+    let error = store.tensor("x", &[256]).expect_err("nothing computes with it").to_string();
+    assert!(error.contains("tensor `x` of type IQ1_S"), "{error}");
+    assert!(error.contains("Q5_K, Q6_K; take a file of the model in one of these"), "{error}");
+}
+
+#[test]
+fn every_type_that_is_computed_with_has_its_number() {
+    for (code, weight_type) in
+        [(6, "Q5_0"), (7, "Q5_1"), (10, "Q2_K"), (11, "Q3_K"), (12, "Q4_K"), (14, "Q6_K")]
+    {
+        let StoredType::Known(known) = stored_type(code) else { panic!("{weight_type} is not known") };
+        assert_eq!(known.name(), weight_type);
+        let bytes = vec![0; known.block_bytes()];
+        let file = GgufWriter::default().tensor("x", &[known.block_len()], code, bytes).finish();
+        let (store, _) = open(&file).expect("the header is well formed");
+        let tensor = store.tensor("x", &[known.block_len()]).expect("it is known");
+        assert_eq!(tensor.weight_type, known);
+    }
 }
