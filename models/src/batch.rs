@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use spillway_types::{BlockId, BlockSize, Sampling, Seed, SeqId, TokenId};
+use spillway_types::{BlockId, BlockSize, Sampling, ScoredToken, Seed, SeqId, TokenId, TopLogprobs};
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +28,8 @@ pub struct ForwardBatch {
     pub rows: Vec<BatchRow>,
     /// The block tables of all rows, concatenated.
     pub block_ids: Vec<BlockId>,
+    /// The tokens that rows score, concatenated.
+    pub targets: Vec<TokenId>,
 }
 
 /// A token of a batch, known to the host or not yet.
@@ -53,8 +55,28 @@ pub struct BatchRow {
     pub kv_len: u32,
     /// The row's range of [`ForwardBatch::block_ids`]: block `i` holds positions from `i * block_size`.
     pub blocks: Range<u32>,
+    /// Tokens of the prompt whose probabilities are wanted; absent if none are.
+    pub score: Option<RowScoring>,
     /// How to choose the token after the row's last one; absent for a chunk of a prompt that goes on.
     pub sample: Option<RowSampling>,
+}
+
+/// Which known tokens a row scores. The logits for them are those of the row's last tokens, but for the one that
+/// samples: target `i` is the token that follows the `i`-th of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowScoring {
+    /// The row's range of [`ForwardBatch::targets`]; never empty.
+    pub targets: Range<u32>,
+    /// How many of the most likely tokens to tell beside each.
+    pub top: TopLogprobs,
+}
+
+impl BatchRow {
+    /// How many of the row's last tokens need logits.
+    pub fn num_logits(&self) -> u32 {
+        let num_scored = self.score.as_ref().map_or(0, |score| score.targets.len() as u32);
+        num_scored + u32::from(self.sample.is_some())
+    }
 }
 
 /// How one row's next token is chosen.
@@ -68,6 +90,8 @@ pub struct RowSampling {
     pub choice: u32,
     /// Position of the token to be sampled: the counter of the random numbers.
     pub position: u32,
+    /// Whether the token is told with its ranking, and with how many others.
+    pub logprobs: Option<TopLogprobs>,
 }
 
 /// What one step sampled: one entry per row of the batch, in the batch's order.
@@ -77,16 +101,16 @@ pub struct SampledTokens {
     pub rows: Vec<RowTokens>,
 }
 
-/// The outcome of one row: its tokens in order (none when the row does not sample), or why that row alone failed.
-pub type RowTokens = Result<Vec<SampledToken>, RowError>;
+/// The outcome of one row, or why that row alone failed.
+pub type RowTokens = Result<RowOutput, RowError>;
 
-/// One sampled token.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SampledToken {
-    /// The chosen token.
-    pub token: TokenId,
-    /// Its natural log-probability under the model's unmodified logits.
-    pub logprob: f32,
+/// What one row brought.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RowOutput {
+    /// The row's targets with their scores, in order.
+    pub scored: Vec<ScoredToken>,
+    /// The sampled tokens in order; none when the row does not sample.
+    pub sampled: Vec<ScoredToken>,
 }
 
 /// Why one row of a step has no token although the step itself succeeded.
@@ -186,6 +210,22 @@ pub enum BatchError {
         /// Blocks that the row's KV length takes.
         needed: u32,
     },
+    /// A row's targets lie outside the list of targets, or there are more of them than tokens before them.
+    #[error(
+        "row {row} has targets {start}..{end} of {num_targets}, and {num_tokens} tokens to score them with"
+    )]
+    TargetRange {
+        /// Index of the row.
+        row: usize,
+        /// Start of the range.
+        start: u32,
+        /// End of the range.
+        end: u32,
+        /// Length of the list of targets.
+        num_targets: usize,
+        /// Tokens of the row that may score, the one that samples left out.
+        num_tokens: u32,
+    },
 }
 
 impl ForwardBatch {
@@ -248,10 +288,30 @@ impl ForwardBatch {
                 needed,
             });
         }
-        Ok(())
+        self.check_targets(row_idx, row)
+    }
+
+    /// Checks what a row scores.
+    fn check_targets(&self, row_idx: usize, row: &BatchRow) -> Result<(), BatchError> {
+        let Some(RowScoring { targets, .. }) = &row.score else { return Ok(()) };
+        let num_tokens = (row.tokens.end - row.tokens.start) - u32::from(row.sample.is_some());
+        let is_inside = targets.start < targets.end && targets.end as usize <= self.targets.len();
+        if is_inside && targets.end - targets.start <= num_tokens {
+            return Ok(());
+        }
+        Err(BatchError::TargetRange {
+            row: row_idx,
+            start: targets.start,
+            end: targets.end,
+            num_targets: self.targets.len(),
+            num_tokens,
+        })
     }
 
     fn check_tokens(&self, limits: &BatchLimits) -> Result<(), BatchError> {
+        for target in &self.targets {
+            below("target", target.0, limits.vocab_size)?;
+        }
         for token in &self.tokens {
             match *token {
                 InputToken::Known(id) => below("token", id.0, limits.vocab_size)?,

@@ -74,36 +74,60 @@ impl Model for CandleModel {
         &self.spec
     }
 
-    fn forward(&mut self, batch: &ForwardBatch, _kv: &mut KvCache) -> Result<Logits<'_>, ModelError> {
-        self.logits.clear();
-        if let [row] = &batch.rows[..] {
-            let start = row.kv_len - row.tokens.len() as u32;
-            if start == 0 {
-                self.cache = llama::Cache::new(true, self.dtype, &self.config, &Device::Cpu)?;
-            } else if start != self.num_cached {
-                return Err(ModelError::OverLimit {
-                    name: "cached positions",
-                    value: u64::from(start),
-                    limit: u64::from(self.num_cached),
-                });
+    fn forward(
+        &mut self,
+        batch: &ForwardBatch,
+        _kv: &mut KvCache,
+        sink: &mut dyn FnMut(Logits<'_>),
+    ) -> Result<(), ModelError> {
+        let row = match &batch.rows[..] {
+            [] => return Ok(()),
+            [row] => row,
+            rows => {
+                let value = rows.len() as u64;
+                return Err(ModelError::OverLimit { name: "rows", value, limit: 1 });
             }
-            let mut tokens = Vec::with_capacity(batch.tokens.len());
-            for token in &batch.tokens {
-                if let InputToken::Known(id) = token {
-                    tokens.push(id.0);
-                }
-            }
-            let input = Tensor::new(&tokens[..], &Device::Cpu)?.unsqueeze(0)?;
-            let logits = self.model.forward(&input, start as usize, &mut self.cache)?;
-            self.num_cached = row.kv_len;
-            if row.sample.is_some() {
-                self.logits = logits.flatten_all()?.to_vec1()?;
-            }
-        } else if batch.rows.len() > 1 {
-            let value = batch.rows.len() as u64;
-            return Err(ModelError::OverLimit { name: "rows", value, limit: 1 });
+        };
+        let start = row.kv_len - row.tokens.len() as u32;
+        if start == 0 {
+            self.cache = llama::Cache::new(true, self.dtype, &self.config, &Device::Cpu)?;
+        } else if start != self.num_cached {
+            return Err(ModelError::OverLimit {
+                name: "cached positions",
+                value: u64::from(start),
+                limit: u64::from(self.num_cached),
+            });
         }
-        Ok(Logits::new(&self.logits, self.spec.vocab_size))
+        let mut tokens = Vec::with_capacity(batch.tokens.len());
+        for token in &batch.tokens {
+            if let InputToken::Known(id) = token {
+                tokens.push(id.0);
+            }
+        }
+        // candle answers with the logits of the last token of a call only, so each that is needed ends a call.
+        let num_logits = row.num_logits() as usize;
+        let num_at_once = tokens.len() + 1 - num_logits.max(1);
+        self.num_cached = start;
+        self.advance(&tokens[..num_at_once])?;
+        if num_logits > 0 {
+            sink(Logits::new(&self.logits, self.spec.vocab_size));
+        }
+        for token in tokens[num_at_once..].chunks(1) {
+            self.advance(token)?;
+            sink(Logits::new(&self.logits, self.spec.vocab_size));
+        }
+        Ok(())
+    }
+}
+
+impl CandleModel {
+    /// Computes tokens after those that are cached, and keeps the logits of the last.
+    fn advance(&mut self, tokens: &[u32]) -> Result<(), ModelError> {
+        let input = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
+        let logits = self.model.forward(&input, self.num_cached as usize, &mut self.cache)?;
+        self.logits = logits.flatten_all()?.to_vec1()?;
+        self.num_cached += tokens.len() as u32;
+        Ok(())
     }
 }
 

@@ -10,6 +10,8 @@
 //!
 //! In a request's path: between [`crate::ModelRunner`] and the kernels.
 
+use std::ops::Range;
+
 use spillway_kernels::{BatchLimits, BatchRow, Device, StepBatch, ops};
 use spillway_types::BlockSize;
 
@@ -104,7 +106,7 @@ impl Decoder {
                 tokens,
                 start: row.kv_len - row.tokens.len() as u32,
                 blocks,
-                num_logits: u32::from(row.sample.is_some()),
+                num_logits: row.num_logits(),
             })?;
         }
         Ok(())
@@ -128,9 +130,9 @@ impl Decoder {
         Ok(())
     }
 
-    /// Final norm and head, for the rows that sample.
-    fn head(&mut self) -> Result<Logits<'_>, ModelError> {
-        let (num_tokens, num_logits) = (self.batch.num_tokens(), self.batch.num_logits());
+    /// The last layer's output, added and normed.
+    fn final_norm(&mut self) -> Result<(), ModelError> {
+        let num_tokens = self.batch.num_tokens();
         let buffers = &mut self.buffers;
         ops::add_rms_norm(
             &self.device,
@@ -142,17 +144,25 @@ impl Decoder {
             buffers.residual.rows_mut(num_tokens)?,
             buffers.normed.rows_mut(num_tokens)?,
         )?;
+        Ok(())
+    }
+
+    /// The logits of some of the tokens that need them, as many as there is room for.
+    fn head(&mut self, slice: Range<usize>) -> Result<Logits<'_>, ModelError> {
+        let buffers = &mut self.buffers;
+        let num_logits = slice.len();
         ops::gather_rows(
             &self.device,
             &self.batch,
-            buffers.normed.rows(num_tokens)?,
-            buffers.sampled.rows_mut(num_logits)?,
+            slice,
+            buffers.normed.rows(self.batch.num_tokens())?,
+            buffers.gathered.rows_mut(num_logits)?,
         )?;
         ops::linear(
             &self.device,
             &mut buffers.workspace,
             ops::LinearArguments {
-                x: buffers.sampled.rows(num_logits)?,
+                x: buffers.gathered.rows(num_logits)?,
                 weight: self.weights.head.as_ref().unwrap_or(&self.weights.embedding),
                 bias: None,
             },
@@ -168,13 +178,24 @@ impl Model for Decoder {
         &self.spec
     }
 
-    fn forward(&mut self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Logits<'_>, ModelError> {
+    fn forward(
+        &mut self,
+        batch: &ForwardBatch,
+        kv: &mut KvCache,
+        sink: &mut dyn FnMut(Logits<'_>),
+    ) -> Result<(), ModelError> {
         self.fill_batch(batch, kv.block_size())?;
         self.forward_layers(kv)?;
-        if self.batch.num_logits() == 0 {
-            return Ok(Logits::new(&[], self.spec.vocab_size));
+        let num_logits = self.batch.num_logits();
+        if num_logits > 0 {
+            self.final_norm()?;
         }
-        self.head()
+        // Rows that sample fit one slice; the tokens of a prompt that is scored may take several.
+        let slice_len = self.limits.max_num_seqs as usize;
+        for start in (0..num_logits).step_by(slice_len) {
+            sink(self.head(start..num_logits.min(start + slice_len))?);
+        }
+        Ok(())
     }
 }
 

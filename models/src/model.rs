@@ -10,17 +10,23 @@ pub trait Model: Send {
     /// What kind of transformer this is.
     fn spec(&self) -> &DecoderSpec;
 
-    /// Computes all tokens of a batch, writes their keys and values, and answers with the logits of the rows that sample.
+    /// Computes all tokens of a batch, writes their keys and values, and hands the logits of those that need them to
+    /// `sink`: in the batch's order, a slice at a time, since those of a whole prompt would take much memory.
     ///
     /// The batch has been checked, and all its tokens are known.
     ///
     /// # Errors
     ///
     /// [`ModelError`] if the step could not be computed; the cache's blocks of its rows are then undefined.
-    fn forward(&mut self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Logits<'_>, ModelError>;
+    fn forward(
+        &mut self,
+        batch: &ForwardBatch,
+        kv: &mut KvCache,
+        sink: &mut dyn FnMut(Logits<'_>),
+    ) -> Result<(), ModelError>;
 }
 
-/// Logits of the rows that sample, in the batch's order: `[sampling_rows, vocab]`.
+/// Logits of some tokens, in the batch's order: `[tokens_of_the_slice, vocab]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Logits<'a> {
     values: &'a [f32],

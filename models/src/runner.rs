@@ -7,11 +7,15 @@
 
 use spillway_types::TokenId;
 
-use crate::batch::{BatchLimits, ForwardBatch, InputToken, RowError, RowTokens, SampledToken, SampledTokens};
+use crate::batch::{BatchLimits, ForwardBatch, InputToken, RowTokens, SampledTokens};
 use crate::error::ModelError;
 use crate::kv_cache::KvCache;
 use crate::model::Model;
 use crate::sampling::Sampler;
+
+mod reader;
+
+use reader::LogitsReader;
 
 /// The largest step and the longest sequence that the runner's model was loaded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +71,7 @@ impl ModelRunner {
         self.limits
     }
 
-    /// Computes one step and samples a token for every row that asks for one.
+    /// Computes one step: scores what rows ask for, and samples a token for every row that wants one.
     ///
     /// # Errors
     ///
@@ -96,20 +100,9 @@ impl ModelRunner {
             num_previous_rows: self.previous.len() as u32,
         })?;
         self.resolve(batch);
-        let logits = self.model.forward(&self.resolved, &mut self.kv)?;
-        let mut logits_rows = logits.rows();
-        let mut rows: Vec<RowTokens> = Vec::with_capacity(batch.rows.len());
-        for (row, &is_orphan) in batch.rows.iter().zip(&self.is_orphan) {
-            let row_logits = if row.sample.is_some() { logits_rows.next() } else { None };
-            rows.push(match (&row.sample, row_logits) {
-                _ if is_orphan => Err(RowError::PreviousTokenMissing { position: row.kv_len }),
-                (Some(sampling), Some(logits)) => {
-                    self.sampler.sample(logits, sampling).map(|token| vec![token])
-                }
-                _ => Ok(Vec::new()),
-            });
-        }
-        Ok(SampledTokens { rows })
+        let mut reader = LogitsReader::new(&self.resolved, &mut self.sampler, &self.is_orphan);
+        self.model.forward(&self.resolved, &mut self.kv, &mut |logits| reader.read(logits))?;
+        Ok(reader.finish())
     }
 
     /// Copies the batch and puts known tokens where it names rows of the previous step.
@@ -133,8 +126,7 @@ impl ModelRunner {
 }
 
 fn last_token(row: &RowTokens) -> Option<TokenId> {
-    let tokens: &[SampledToken] = row.as_deref().unwrap_or_default();
-    tokens.last().map(|sampled| sampled.token)
+    row.as_ref().ok()?.sampled.last().map(|sampled| sampled.token)
 }
 
 #[cfg(test)]

@@ -5,19 +5,20 @@
 //!
 //! In a request's path: after the decoder's last product; [`crate::ModelRunner`] calls it once for each row that samples.
 
-use spillway_types::{RandomSampling, Sampling, TokenId};
+use spillway_types::{RandomSampling, Sampling, ScoredToken, TokenId, TopLogprobs};
 
-use crate::batch::{RowError, RowSampling, SampledToken};
+use crate::batch::{RowError, RowSampling};
 
 mod candidates;
 mod exp;
 mod philox;
+mod scoring;
 
 pub(crate) use philox::philox4x32_10;
 
 use candidates::Candidates;
-use exp::sum_of_exp;
 use philox::uniform;
+use scoring::Normaliser;
 
 /// Chooses tokens; its scratch memory is made once, for one vocabulary.
 #[derive(Debug)]
@@ -36,15 +37,29 @@ impl Sampler {
     /// # Errors
     ///
     /// [`RowError::LogitsNotFinite`] if a logit is NaN or positive infinity, or all are negative infinity.
-    pub fn sample(&mut self, logits: &[f32], row: &RowSampling) -> Result<SampledToken, RowError> {
+    pub fn sample(&mut self, logits: &[f32], row: &RowSampling) -> Result<ScoredToken, RowError> {
         let maximum = checked_maximum(logits)?;
         let token_idx = match &row.sampling {
             Sampling::Greedy => first_of(logits, maximum),
             Sampling::Random(random) => self.draw(logits, maximum, random, row),
         };
-        let log_normaliser = f64::from(maximum) + sum_of_exp(logits, maximum).ln();
-        let logprob = (f64::from(logits[token_idx]) - log_normaliser) as f32;
-        Ok(SampledToken { token: TokenId(token_idx as u32), logprob })
+        let normaliser = Normaliser::of(logits, maximum);
+        Ok(scoring::score(logits, normaliser, TokenId(token_idx as u32), row.logprobs))
+    }
+
+    /// Tells how likely `token` is under `logits`: `[vocab]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sampler::sample`].
+    pub fn score(
+        &mut self,
+        logits: &[f32],
+        token: TokenId,
+        top: TopLogprobs,
+    ) -> Result<ScoredToken, RowError> {
+        let normaliser = Normaliser::of(logits, checked_maximum(logits)?);
+        Ok(scoring::score(logits, normaliser, token, Some(top)))
     }
 
     /// Draws from the distribution at the row's temperature, after the cuts in their order.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use criterion::measurement::{Measurement, WallTime};
 use criterion::{BatchSize, Criterion};
-use spillway_scheduler::{RowResult, Scheduler, SchedulerConfig, SchedulerOutput, SubmitRequest};
+use spillway_scheduler::{PrefixUse, RowResult, Scheduler, SchedulerConfig, SchedulerOutput, SubmitRequest};
 use spillway_types::{BlockSize, Priority, RequestId, TokenId};
 
 const NUM_RUNNING: u32 = 256;
@@ -54,6 +54,7 @@ fn submit(scheduler: &mut Scheduler, request_ids: std::ops::Range<u32>) {
             end_tokens: Arc::from([TokenId(2)]),
             priority: Priority::ALL[request_id as usize % 3],
             cache_salt: None,
+            prefix: PrefixUse::Reuse,
         };
         scheduler.submit(request, Duration::from_millis(request_id.into())).expect("room in the queue");
     }

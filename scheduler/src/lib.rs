@@ -24,6 +24,6 @@ mod waiting_queue;
 pub use config::SchedulerConfig;
 pub use error::{ConfigError, InvariantError, SubmitError};
 pub use output::{Admission, RowResult, ScheduledRow, SchedulerOutput, SequenceUpdate};
-pub use request::SubmitRequest;
+pub use request::{PrefixUse, SubmitRequest};
 pub use scheduler::Scheduler;
 pub use stats::SchedulerStats;

@@ -22,4 +22,17 @@ pub struct SubmitRequest {
     pub priority: Priority,
     /// Owner of the prefix-cache entries; blocks are shared only between equal salts.
     pub cache_salt: Option<CacheSalt>,
+    /// Whether the prompt may begin with blocks that were computed before.
+    pub prefix: PrefixUse,
+}
+
+/// Whether a prompt may begin with blocks that were computed before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PrefixUse {
+    /// It may.
+    #[default]
+    Reuse,
+    /// The first sequence computes all of it, as when the logits of its tokens are wanted. Its siblings share its
+    /// blocks, and later prompts find them.
+    ComputeAll,
 }

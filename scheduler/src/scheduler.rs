@@ -34,7 +34,8 @@ use crate::requests::Requests;
 use crate::sequence::{RunningSequence, Sequence, WaitingSequence};
 use crate::waiting_queue::{Ageing, Rank, WaitingQueue};
 use crate::{
-    ConfigError, ScheduledRow, SchedulerConfig, SchedulerOutput, SchedulerStats, SubmitError, SubmitRequest,
+    ConfigError, PrefixUse, ScheduledRow, SchedulerConfig, SchedulerOutput, SchedulerStats, SubmitError,
+    SubmitRequest,
 };
 
 /// Decides what every step computes, and learns what came of it.
@@ -139,6 +140,9 @@ impl Scheduler {
         for (choice, tokens) in (0..n).zip(std::iter::repeat_n(request.prompt, n as usize)) {
             let seq_id = SeqId(first.0 + u64::from(choice));
             let mut sequence = Sequence { seq_id, choice, tokens, ..template.clone() };
+            if choice > 0 {
+                sequence.prefix = PrefixUse::Reuse;
+            }
             let shares = n > 1 && sequence.shareable_blocks(self.config.block_size) > 0;
             sequence.has_parked_siblings = shares && choice == 0;
             let waiting = WaitingSequence { sequence: Box::new(sequence) };
@@ -264,6 +268,7 @@ impl Scheduler {
             tokens: Vec::new(),
             expected_len: prompt_len,
             chain: BlockChain::new(request.cache_salt.as_ref()),
+            prefix: request.prefix,
             cached_tokens: None,
             rows_in_flight: 0,
             epoch: 0,

@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use spillway_types::{BlockId, BlockSize, FinishReason, Priority, RequestId, SeqId, StepId, TokenId};
 
-use crate::ScheduledRow;
 use crate::block_pool::{BlockPool, BlockTable};
 use crate::prefix_cache::BlockChain;
+use crate::{PrefixUse, ScheduledRow};
 
 /// What a sequence is, whether it waits or runs.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub(crate) struct Sequence {
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) expected_len: u32,
     pub(crate) chain: BlockChain,
+    /// Whether it may begin with blocks of the prefix cache.
+    pub(crate) prefix: PrefixUse,
     /// Tokens that were cached at the first admission; absent before it.
     pub(crate) cached_tokens: Option<u32>,
     /// Rows planned for it in steps that are not completed.

@@ -51,22 +51,17 @@ struct NewRequest {
     max_tokens: u32,
     priority: usize,
     salted: bool,
+    /// Whether it computes its whole prompt, whatever is cached.
+    computes_all: bool,
     ignores_end: bool,
 }
 
 fn any_request() -> impl Strategy<Value = NewRequest> {
     let sizes = (0..12_u32, 1..10_u32, 1..4_u32, 1..20_u32);
-    (sizes, 0..3_usize, prop::bool::weighted(0.2), prop::bool::weighted(0.3)).prop_map(
-        |((shared_len, own_len, n, max_tokens), priority, salted, ignores_end)| NewRequest {
-            shared_len,
-            own_len,
-            n,
-            max_tokens,
-            priority,
-            salted,
-            ignores_end,
-        },
-    )
+    (sizes, 0..3_usize, (prop::bool::weighted(0.2), prop::bool::weighted(0.2)), prop::bool::weighted(0.3))
+        .prop_map(|((shared_len, own_len, n, max_tokens), priority, (salted, computes_all), ignores_end)| {
+            NewRequest { shared_len, own_len, n, max_tokens, priority, salted, computes_all, ignores_end }
+        })
 }
 
 fn any_event() -> impl Strategy<Value = Event> {

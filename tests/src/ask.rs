@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use futures::StreamExt as _;
 use spillway_engine::{EngineError, EventStream};
 use spillway_types::{
-    CacheSalt, FinishReason, GenerateEvent, GenerateRequest, ModelId, Priority, Prompt, RequestId, Sampling,
-    SamplingParams, Seed, TokenId, Usage,
+    CacheSalt, FinishReason, GenerateEvent, GenerateRequest, ModelId, Priority, Prompt, Ranking, RequestId,
+    Sampling, SamplingParams, ScoredToken, Seed, TokenId, TopLogprobs, Usage,
 };
 
 /// What is asked of an engine.
@@ -30,6 +30,10 @@ pub struct Ask {
     pub priority: Priority,
     /// Owner of the prefix-cache entries.
     pub cache_salt: Option<CacheSalt>,
+    /// Whether generated tokens are told with their ranking.
+    pub logprobs: Option<TopLogprobs>,
+    /// Whether the prompt is scored.
+    pub prompt_logprobs: Option<TopLogprobs>,
 }
 
 /// One choice, complete.
@@ -39,6 +43,8 @@ pub struct Choice {
     pub tokens: Vec<u32>,
     /// The natural logarithm of each one's probability.
     pub logprobs: Vec<f32>,
+    /// How each one stood among the others, where that was asked for.
+    pub rankings: Vec<Ranking>,
     /// Its text, in the pieces in which it came.
     pub pieces: Vec<String>,
     /// Why it ended.
@@ -48,6 +54,8 @@ pub struct Choice {
 /// All that came of one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
+    /// The prompt's tokens from the second on, if they were to be scored.
+    pub prompt: Vec<ScoredToken>,
     /// One for each choice.
     pub choices: Vec<Choice>,
     /// The counts of the last event.
@@ -72,6 +80,8 @@ impl Ask {
             ignore_eos: true,
             priority: Priority::Normal,
             cache_salt: None,
+            logprobs: None,
+            prompt_logprobs: None,
         }
     }
 
@@ -98,6 +108,8 @@ impl Ask {
                 max_tokens: Some(NonZeroU32::new(self.max_tokens).expect("at least one token")),
                 stop: self.stop,
                 ignore_eos: self.ignore_eos,
+                logprobs: self.logprobs,
+                prompt_logprobs: self.prompt_logprobs,
             },
             priority: self.priority,
             cache_salt: self.cache_salt,
@@ -131,6 +143,7 @@ impl Answer {
         let first = stream.next().await.expect("a stream begins")?;
         assert!(matches!(first, GenerateEvent::Started { .. }), "began with {first:?}");
         let mut open: Vec<OpenChoice> = Vec::new();
+        let mut prompt = Vec::new();
         loop {
             match stream.next().await.expect("a stream ends with Done or an error") {
                 Err(error) => {
@@ -138,6 +151,10 @@ impl Answer {
                     return Err(error);
                 }
                 Ok(GenerateEvent::Started { .. }) => panic!("started twice"),
+                Ok(GenerateEvent::PromptScored { tokens }) => {
+                    assert!(open.is_empty(), "the prompt comes before the answer");
+                    prompt.extend(tokens);
+                }
                 Ok(GenerateEvent::Delta(delta)) => {
                     let choice = choice_of(&mut open, delta.choice);
                     assert!(choice.reason.is_none(), "text after the end of choice {}", delta.choice);
@@ -150,7 +167,8 @@ impl Answer {
                 }
                 Ok(GenerateEvent::Done(usage)) => {
                     assert!(stream.next().await.is_none(), "an event after Done");
-                    return Ok(Self { choices: open.into_iter().map(OpenChoice::close).collect(), usage });
+                    let choices = open.into_iter().map(OpenChoice::close).collect();
+                    return Ok(Self { prompt, choices, usage });
                 }
             }
         }
@@ -170,7 +188,7 @@ impl Answer {
 /// A choice that is being read.
 #[derive(Debug, Default)]
 struct OpenChoice {
-    tokens: Vec<(TokenId, f32)>,
+    tokens: Vec<ScoredToken>,
     pieces: Vec<String>,
     reason: Option<FinishReason>,
 }
@@ -178,8 +196,9 @@ struct OpenChoice {
 impl OpenChoice {
     fn close(self) -> Choice {
         Choice {
-            tokens: self.tokens.iter().map(|(token, _)| token.0).collect(),
-            logprobs: self.tokens.iter().map(|(_, logprob)| *logprob).collect(),
+            tokens: self.tokens.iter().map(|scored| scored.token.0).collect(),
+            logprobs: self.tokens.iter().map(|scored| scored.logprob).collect(),
+            rankings: self.tokens.into_iter().filter_map(|scored| scored.ranking).collect(),
             pieces: self.pieces,
             reason: self.reason.expect("every choice ends before Done"),
         }

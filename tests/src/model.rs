@@ -136,7 +136,6 @@ impl TestModel {
         let lent = LentModel {
             model: Arc::clone(&self.model),
             spec: self.spec.clone(),
-            logits: Vec::new(),
             first_logits: Arc::clone(&first_logits),
         };
         (lent, first_logits)
@@ -147,7 +146,6 @@ impl TestModel {
 pub(crate) struct LentModel {
     model: Arc<Mutex<Box<dyn Model>>>,
     spec: DecoderSpec,
-    logits: Vec<f32>,
     first_logits: Arc<Mutex<FirstLogits>>,
 }
 
@@ -156,18 +154,27 @@ impl Model for LentModel {
         &self.spec
     }
 
-    fn forward(&mut self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Logits<'_>, ModelError> {
-        let mut model = lock(&self.model);
-        let logits = model.forward(batch, kv)?;
-        self.logits.clear();
+    fn forward(
+        &mut self,
+        batch: &ForwardBatch,
+        kv: &mut KvCache,
+        sink: &mut dyn FnMut(Logits<'_>),
+    ) -> Result<(), ModelError> {
         let mut first_logits = lock(&self.first_logits);
-        let sampling = batch.rows.iter().filter(|row| row.sample.is_some());
-        for (row, values) in sampling.zip(logits.rows()) {
-            self.logits.extend_from_slice(values);
-            if first_logits.iter().all(|(seq_id, _)| *seq_id != row.seq_id) {
-                first_logits.push((row.seq_id, values.to_vec()));
+        // Whose logits come: nobody's where they score a prompt.
+        let mut samplers = batch.rows.iter().flat_map(|row| {
+            let num_scored = row.num_logits() as usize - usize::from(row.sample.is_some());
+            let sampler = row.sample.is_some().then_some(Some(row.seq_id));
+            std::iter::repeat_n(None, num_scored).chain(sampler)
+        });
+        lock(&self.model).forward(batch, kv, &mut |logits| {
+            for (values, sampler) in logits.rows().zip(samplers.by_ref()) {
+                let Some(seq_id) = sampler else { continue };
+                if first_logits.iter().all(|(known, _)| *known != seq_id) {
+                    first_logits.push((seq_id, values.to_vec()));
+                }
             }
-        }
-        Ok(Logits::new(&self.logits, self.spec.vocab_size))
+            sink(logits);
+        })
     }
 }

@@ -16,8 +16,14 @@ fn limits() -> BatchLimits {
 
 /// A decode row at position 4 and a prompt chunk of three tokens from position 0.
 fn batch() -> ForwardBatch {
-    let row =
-        |seq, tokens, kv_len, blocks| BatchRow { seq_id: SeqId(seq), tokens, kv_len, blocks, sample: None };
+    let row = |seq, tokens, kv_len, blocks| BatchRow {
+        seq_id: SeqId(seq),
+        tokens,
+        kv_len,
+        blocks,
+        score: None,
+        sample: None,
+    };
     ForwardBatch {
         tokens: vec![
             InputToken::Sampled { row: 0 },
@@ -28,6 +34,7 @@ fn batch() -> ForwardBatch {
         positions: vec![4, 0, 1, 2],
         rows: vec![row(1, 0..1, 5, 0..2), row(2, 1..4, 3, 2..3)],
         block_ids: vec![BlockId(5), BlockId(0), BlockId(2)],
+        targets: Vec::new(),
     }
 }
 

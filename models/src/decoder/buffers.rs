@@ -23,9 +23,9 @@ pub(super) struct Buffers {
     pub(super) gate_up: Tensor,
     /// `[tokens, ffn]`
     pub(super) activated: Tensor,
-    /// `[sampling_rows, hidden]`
-    pub(super) sampled: Tensor,
-    /// `[sampling_rows, vocab]`
+    /// `[logits_of_a_slice, hidden]`
+    pub(super) gathered: Tensor,
+    /// `[logits_of_a_slice, vocab]`
     pub(super) logits: Tensor,
     /// Scratch memory of the ops themselves.
     pub(super) workspace: Workspace,
@@ -49,7 +49,7 @@ impl Buffers {
             attended: zeros(tokens, spec.q_size())?,
             gate_up: zeros(tokens, 2 * spec.ffn_size)?,
             activated: zeros(tokens, spec.ffn_size)?,
-            sampled: zeros(rows, spec.hidden_size)?,
+            gathered: zeros(rows, spec.hidden_size)?,
             logits: zeros(rows, spec.vocab_size)?,
             workspace: Workspace::new(
                 device,

@@ -77,11 +77,15 @@ fn last_logits(decoder: &mut Decoder, sequences: &[Vec<u32>], way: Way) -> Vec<V
     let mut start = 0;
     while sequences.iter().any(|tokens| tokens.len() > start) {
         let (batch, finished) = step(sequences, start, way.chunk, blocks_per_row);
-        let computed = decoder.forward(&batch, &mut kv).expect("the step is fine");
-        assert_eq!(computed.rows().len(), finished.len());
-        for (seq_idx, row) in finished.into_iter().zip(computed.rows()) {
-            logits[seq_idx] = row.to_vec();
-        }
+        let mut num_done = 0;
+        let mut sink = |computed: Logits<'_>| {
+            for (seq_idx, row) in finished[num_done..].iter().zip(computed.rows()) {
+                logits[*seq_idx] = row.to_vec();
+            }
+            num_done += computed.rows().len();
+        };
+        decoder.forward(&batch, &mut kv, &mut sink).expect("the step is fine");
+        assert_eq!(num_done, finished.len());
         start += way.chunk;
     }
     logits
@@ -114,11 +118,13 @@ fn step(
             tokens: first_token..batch.tokens.len() as u32,
             kv_len: end as u32,
             blocks: first_block..batch.block_ids.len() as u32,
+            score: None,
             sample: is_last.then_some(RowSampling {
                 sampling: Sampling::Greedy,
                 seed: Seed(0),
                 choice: 0,
                 position: end as u32,
+                logprobs: None,
             }),
         });
     }

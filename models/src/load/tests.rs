@@ -9,6 +9,7 @@ use spillway_types::{BlockId, BlockSize, Sampling, Seed, SeqId, TokenId};
 use super::*;
 use crate::batch::{BatchRow, ForwardBatch, InputToken, RowSampling};
 use crate::kv_cache::KvCache;
+use crate::model::{Logits, Model};
 use crate::runner::ModelRunner;
 use crate::text_assets::VocabularySource;
 
@@ -60,7 +61,13 @@ fn cache(loaded: &LoadedModel, options: &LoadOptions) -> KvCache {
 fn batch(tokens: &[InputToken], start: u32) -> ForwardBatch {
     let num_tokens = tokens.len() as u32;
     let kv_len = start + num_tokens;
-    let sample = RowSampling { sampling: Sampling::Greedy, seed: Seed(0), choice: 0, position: kv_len };
+    let sample = RowSampling {
+        sampling: Sampling::Greedy,
+        seed: Seed(0),
+        choice: 0,
+        position: kv_len,
+        logprobs: None,
+    };
     ForwardBatch {
         tokens: tokens.to_vec(),
         positions: (start..kv_len).collect(),
@@ -69,10 +76,20 @@ fn batch(tokens: &[InputToken], start: u32) -> ForwardBatch {
             tokens: 0..num_tokens,
             kv_len,
             blocks: 0..32,
+            score: None,
             sample: Some(sample),
         }],
         block_ids: (0..32).rev().map(BlockId).collect(),
+        targets: Vec::new(),
     }
+}
+
+/// The logits of the only row of a step.
+fn logits(model: &mut dyn Model, batch: &ForwardBatch, kv: &mut KvCache) -> Vec<f32> {
+    let mut values = Vec::new();
+    let mut sink = |logits: Logits<'_>| values.extend(logits.rows().flatten().copied());
+    model.forward(batch, kv, &mut sink).expect("the step is fine");
+    values
 }
 
 fn known(ids: &[u32]) -> Vec<InputToken> {
@@ -87,8 +104,7 @@ fn worst_logit_error(model: &Value, options: &LoadOptions) -> f64 {
     for prompt in model["prompts"].as_array().expect("a list of prompts") {
         let expected = numbers(&prompt["logits"]);
         let batch = batch(&known(&ids(&prompt["prompt_ids"])), 0);
-        let logits = loaded.model.forward(&batch, &mut kv).expect("the step is fine");
-        let row = logits.rows().next().expect("the row samples");
+        let row = logits(&mut *loaded.model, &batch, &mut kv);
         assert_eq!(row.len(), expected.len());
         let largest = expected.iter().fold(0.0_f64, |largest, logit| largest.max(logit.abs()));
         for (ours, theirs) in row.iter().zip(&expected) {
@@ -122,7 +138,7 @@ fn greedy_tokens_equal_the_references_over_32_steps() {
             let mut next = batch(&known(&prompt_ids), 0);
             for (step, &token) in expected.iter().enumerate() {
                 let sampled = runner.run(&next).expect("the step is fine");
-                let ours = sampled.rows[0].as_ref().expect("logits are finite")[0];
+                let ours = &sampled.rows[0].as_ref().expect("logits are finite").sampled[0];
                 if ours.token.0 != token {
                     assert!(margins[step] < 1e-3, "{}: step {step}", text(&model["path"]));
                     break;
@@ -211,20 +227,19 @@ fn dummy_weights_need_only_a_config_and_give_the_same_logits_again() {
     let config = golden_folder().join("tiny/llama3/config.json");
     std::fs::copy(config, folder.path().join("config.json")).expect("the folder takes a file");
     let source = ModelSource::from_path(folder.path()).expect("it has a config");
-    let logits = |seed, weight_type| {
+    let dummy_logits = |seed, weight_type| {
         let mut options = options(DtypePolicy::Auto, ExecutorKind::Native);
         options.weights = WeightsKind::Dummy { seed, weight_type };
         let mut loaded = load(&source, &options).expect("nothing else is needed");
         let mut kv = cache(&loaded, &options);
-        let logits = loaded.model.forward(&batch(&known(&[1, 2, 3]), 0), &mut kv).expect("the step is fine");
-        logits.rows().next().expect("the row samples").to_vec()
+        logits(&mut *loaded.model, &batch(&known(&[1, 2, 3]), 0), &mut kv)
     };
     for weight_type in
         [WeightType::F32, WeightType::BF16, WeightType::Q4_0, WeightType::Q4_1, WeightType::Q8_0]
     {
-        let first = logits(1, weight_type);
+        let first = dummy_logits(1, weight_type);
         assert!(first.iter().all(|logit| logit.is_finite()));
-        assert!(first == logits(1, weight_type), "{weight_type}: the same seed gives other logits");
-        assert!(first != logits(2, weight_type), "{weight_type}: another seed gives the same logits");
+        assert!(first == dummy_logits(1, weight_type), "{weight_type}: the same seed gives other logits");
+        assert!(first != dummy_logits(2, weight_type), "{weight_type}: another seed gives the same logits");
     }
 }

@@ -1,10 +1,10 @@
 //! The runner around a model that counts: tokens still to come, failing rows, failing steps.
 
 use spillway_kernels::{CpuOptions, DType, Device};
-use spillway_types::{BlockId, BlockSize, Sampling, Seed, SeqId};
+use spillway_types::{BlockId, BlockSize, Sampling, Seed, SeqId, TopLogprobs};
 
 use super::*;
-use crate::batch::{BatchRow, RowSampling};
+use crate::batch::{BatchRow, RowError, RowOutput, RowSampling, RowScoring};
 use crate::kv_cache::KvLayout;
 use crate::model::Logits;
 use crate::spec::{Activation, DecoderSpec, Rope, RopeScaling};
@@ -20,19 +20,31 @@ impl Model for Counting {
         &self.spec
     }
 
-    fn forward(&mut self, batch: &ForwardBatch, _kv: &mut KvCache) -> Result<Logits<'_>, ModelError> {
+    fn forward(
+        &mut self,
+        batch: &ForwardBatch,
+        _kv: &mut KvCache,
+        sink: &mut dyn FnMut(Logits<'_>),
+    ) -> Result<(), ModelError> {
         self.logits.clear();
-        for row in batch.rows.iter().filter(|row| row.sample.is_some()) {
-            let InputToken::Known(token) = batch.tokens[row.tokens.end as usize - 1] else {
-                panic!("the runner fills in sampled tokens");
-            };
-            if token.0 == 6 {
-                return Err(ModelError::OverLimit { name: "token", value: 6, limit: 5 });
+        for row in &batch.rows {
+            let end = row.tokens.end as usize;
+            for token in &batch.tokens[end - row.num_logits() as usize..end] {
+                let InputToken::Known(token) = token else {
+                    panic!("the runner fills in sampled tokens");
+                };
+                if token.0 == 6 {
+                    return Err(ModelError::OverLimit { name: "token", value: 6, limit: 5 });
+                }
+                let value = if token.0 == 5 { f32::NAN } else { 1.0 };
+                self.logits.extend((0..8).map(|id| if id == token.0 + 1 { value } else { 0.0 }));
             }
-            let value = if token.0 == 5 { f32::NAN } else { 1.0 };
-            self.logits.extend((0..8).map(|id| if id == token.0 + 1 { value } else { 0.0 }));
         }
-        Ok(Logits::new(&self.logits, 8))
+        // Slices of three rows, wherever the batch's rows end.
+        for slice in self.logits.chunks(3 * 8) {
+            sink(Logits::new(slice, 8));
+        }
+        Ok(())
     }
 }
 
@@ -62,7 +74,8 @@ fn runner() -> ModelRunner {
 
 /// One row for each token, all at position 0 but sampling.
 fn batch(tokens: &[InputToken]) -> ForwardBatch {
-    let sample = RowSampling { sampling: Sampling::Greedy, seed: Seed(0), choice: 0, position: 1 };
+    let sample =
+        RowSampling { sampling: Sampling::Greedy, seed: Seed(0), choice: 0, position: 1, logprobs: None };
     ForwardBatch {
         tokens: tokens.to_vec(),
         positions: vec![0; tokens.len()],
@@ -72,10 +85,12 @@ fn batch(tokens: &[InputToken]) -> ForwardBatch {
                 tokens: i..i + 1,
                 kv_len: 1,
                 blocks: i..i + 1,
-                sample: Some(sample),
+                score: None,
+                sample: Some(sample.clone()),
             })
             .collect(),
         block_ids: (0..tokens.len() as u32).map(BlockId).collect(),
+        targets: Vec::new(),
     }
 }
 
@@ -87,7 +102,7 @@ fn ids(sampled: &SampledTokens) -> Vec<Result<u32, RowError>> {
     sampled
         .rows
         .iter()
-        .map(|row| row.as_ref().map(|tokens| tokens[0].token.0).map_err(|error| *error))
+        .map(|row| row.as_ref().map(|output| output.sampled[0].token.0).map_err(|error| *error))
         .collect()
 }
 
@@ -125,8 +140,63 @@ fn a_row_that_does_not_sample_has_no_token() {
     let mut quiet = batch(&[known(1), known(2)]);
     quiet.rows[0].sample = None;
     let sampled = runner.run(&quiet).expect("the step is fine");
-    assert_eq!(sampled.rows[0], Ok(Vec::new()));
-    assert_eq!(sampled.rows[1].as_ref().map(|tokens| tokens[0].token), Ok(TokenId(3)));
+    assert_eq!(sampled.rows[0], Ok(RowOutput::default()));
+    assert_eq!(sampled.rows[1].as_ref().map(|output| output.sampled[0].token), Ok(TokenId(3)));
     let error = runner.run(&batch(&[known(8)])).expect_err("the vocabulary ends at 7").to_string();
     assert_eq!(error, "batch names 8 token, limit 7");
+}
+
+/// One row of several tokens, which scores all that follow its first one and samples.
+fn scoring(tokens: &[u32], targets: &[u32]) -> ForwardBatch {
+    let inputs: Vec<InputToken> = tokens.iter().map(|&id| known(id)).collect();
+    let num_tokens = tokens.len() as u32;
+    let mut scoring = batch(&inputs);
+    scoring.positions = (0..num_tokens).collect();
+    scoring.rows.truncate(1);
+    scoring.targets = targets.iter().map(|&id| TokenId(id)).collect();
+    let score = RowScoring { targets: 0..targets.len() as u32, top: TopLogprobs::NONE };
+    scoring.rows[0] = BatchRow {
+        tokens: 0..num_tokens,
+        kv_len: num_tokens,
+        blocks: 0..1,
+        score: Some(score),
+        ..scoring.rows[0].clone()
+    };
+    scoring
+}
+
+/// Goal: targets are scored in order, by the logits before them. Method: the model expects `t + 1`, so a target has
+/// rank 1 only if it is that.
+#[test]
+fn a_prompt_is_scored_and_sampled_in_slices_of_any_length() {
+    let mut runner = runner();
+    let mut step = scoring(&[1, 2, 4, 0, 1], &[2, 4, 0, 1]);
+    let other = batch(&[known(3)]);
+    step.tokens.extend(&other.tokens);
+    step.positions.push(0);
+    let offset = BatchRow { tokens: 5..6, ..other.rows[0].clone() };
+    step.rows.push(offset);
+    let sampled = runner.run(&step).expect("the step is fine");
+    let output = sampled.rows[0].as_ref().expect("all is finite");
+    let scored: Vec<_> = output
+        .scored
+        .iter()
+        .map(|scored| (scored.token.0, scored.ranking.as_ref().expect("it was asked for").rank))
+        .collect();
+    assert_eq!(scored, [(2, 1), (4, 8), (0, 8), (1, 1)]);
+    assert_eq!(ids(&sampled), [Ok(2), Ok(4)]);
+}
+
+#[test]
+fn a_row_fails_alone_when_a_scored_token_has_no_distribution() {
+    let mut runner = runner();
+    let step = scoring(&[5, 1], &[1]);
+    let sampled = runner.run(&step).expect("only a row failed");
+    assert_eq!(sampled.rows[0], Err(RowError::LogitsNotFinite { token_id: 6 }));
+}
+
+#[test]
+fn a_row_cannot_score_more_than_it_computes() {
+    let error = runner().run(&scoring(&[1, 2], &[2, 3])).expect_err("two tokens, one of which samples");
+    assert_eq!(error.to_string(), "row 0 has targets 0..2 of 2, and 1 tokens to score them with");
 }

@@ -9,7 +9,7 @@ use super::*;
 const GOLDEN: &str = include_str!("../../../tests/golden/philox.json");
 
 fn row(sampling: Sampling, position: u32) -> RowSampling {
-    RowSampling { sampling, seed: Seed(7), choice: 0, position }
+    RowSampling { sampling, seed: Seed(7), choice: 0, position, logprobs: None }
 }
 
 fn random(temperature: f32, top_k: Option<u32>, top_p: f32, min_p: f32) -> Sampling {
@@ -155,7 +155,7 @@ fn a_draw_depends_on_seed_choice_and_position_only() {
         let mut sampler = Sampler::new(100);
         // An earlier draw must leave no trace.
         sampler.sample(&logits, &row(sampling, 999)).expect("finite");
-        let row = RowSampling { sampling, seed: Seed(seed), choice, position };
+        let row = RowSampling { sampling, seed: Seed(seed), choice, position, logprobs: None };
         sampler.sample(&logits, &row).expect("finite").token.0
     };
     assert_eq!(draw(1, 0, 5), draw(1, 0, 5));

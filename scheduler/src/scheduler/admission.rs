@@ -4,7 +4,7 @@ use spillway_types::SeqId;
 
 use super::Scheduler;
 use super::plan::Draft;
-use crate::Admission;
+use crate::{Admission, PrefixUse};
 
 /// The first in line did not fit when so many blocks were free. It is not tried again before more are, since looking
 /// for a long prompt's blocks in every step would cost more than planning the step. It fits at the latest when nobody
@@ -49,7 +49,8 @@ impl Scheduler {
         let resumed = waiting.sequence.cached_tokens.is_some();
         let running = waiting.admit(table, num_shared, block_size);
         let cached_tokens = running.computed;
-        if !resumed && self.config.prefix_caching {
+        let may_hit = self.config.prefix_caching && running.sequence.prefix == PrefixUse::Reuse;
+        if !resumed && may_hit {
             self.counts.prefix_query_tokens += u64::from(known_len);
             self.counts.prefix_hit_tokens += u64::from(cached_tokens);
         }
@@ -76,7 +77,7 @@ impl Scheduler {
         }
         let found = &mut self.buffers.found_blocks;
         found.clear();
-        if self.config.prefix_caching {
+        if self.config.prefix_caching && sequence.prefix == PrefixUse::Reuse {
             let max_blocks = (sequence.tokens.len() - 1) / self.config.block_size.tokens() as usize;
             self.pool.find_prefix(&mut sequence.chain, &sequence.tokens, max_blocks, found);
         }

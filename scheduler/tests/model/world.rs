@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spillway_scheduler::{
-    RowResult, Scheduler, SchedulerConfig, SchedulerOutput, SequenceUpdate, SubmitError, SubmitRequest,
+    PrefixUse, RowResult, Scheduler, SchedulerConfig, SchedulerOutput, SequenceUpdate, SubmitError,
+    SubmitRequest,
 };
 use spillway_types::{BlockSize, CacheSalt, FinishReason, Priority, RequestId, SeqId, TokenId};
 
@@ -182,6 +183,7 @@ impl World {
                 end_tokens: Arc::from(end_tokens),
                 priority: Priority::ALL[request.priority],
                 cache_salt: request.salted.then(|| CacheSalt::new("salt")),
+                prefix: if request.computes_all { PrefixUse::ComputeAll } else { PrefixUse::Reuse },
             },
             self.now,
         );

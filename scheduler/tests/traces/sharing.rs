@@ -31,6 +31,33 @@ fn finds_the_prefix_of_an_earlier_prompt() {
     );
 }
 
+/// Goal: who wants the logits of a whole prompt computes all of it; siblings and later prompts share it all the same.
+/// Method: `b` and its choices begin like `a`, and so does `c`.
+#[test]
+fn a_prompt_that_is_computed_whole_is_still_shared() {
+    check(
+        "
+        pool block_size=4
+        submit a prompt=9 shared=9
+        step
+        abort a
+        submit b prompt=9 shared=9 n=2 prefix=compute
+        step
+        step
+        submit c prompt=9 shared=9
+        step
+        stats
+        ",
+        &expect![[r#"
+            step 1: prefill a[0..9]              free 97
+            step 2: prefill b[0..9]              free 97
+            step 3: prefill b.1[8..9] cached 8; decode b[9..10]    free 94
+            step 4: prefill c[8..9] cached 8; decode b[10..11] b.1[9..10]    free 93
+            running 3 waiting 0 used 7 cached 2 preemptions 0 prefix 16/27 idle false
+        "#]],
+    );
+}
+
 /// Goal: blocks are found only once their step is complete. Method: `b` is planned while `a`'s prompt is in flight.
 #[test]
 fn blocks_in_flight_are_not_shared() {

@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spillway_scheduler::{
-    RowResult, ScheduledRow, Scheduler, SchedulerConfig, SchedulerOutput, SequenceUpdate, SubmitRequest,
+    PrefixUse, RowResult, ScheduledRow, Scheduler, SchedulerConfig, SchedulerOutput, SequenceUpdate,
+    SubmitRequest,
 };
 use spillway_types::{BlockSize, CacheSalt, FinishReason, Priority, RequestId, SeqId, TokenId};
 
@@ -164,6 +165,11 @@ impl Run {
                 Some(other) => return Err(format!("no such class: {other}").into()),
             },
             cache_salt: words.values.get("salt").map(|salt| CacheSalt::new(*salt)),
+            prefix: match words.values.get("prefix") {
+                None | Some(&"reuse") => PrefixUse::Reuse,
+                Some(&"compute") => PrefixUse::ComputeAll,
+                Some(other) => return Err(format!("no such use of a prefix: {other}").into()),
+            },
         };
         match self.scheduler.submit(request, self.now) {
             Err(error) => self.print(&format!("refuse {name}: {error}")),

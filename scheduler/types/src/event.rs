@@ -1,6 +1,6 @@
 //! What comes back while a request is served.
 
-use crate::{FinishReason, TokenId};
+use crate::{FinishReason, ScoredToken};
 
 /// Tokens of one request, as they are billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,17 +20,24 @@ pub struct TextDelta {
     pub choice: u32,
     /// Text that is final: whole characters, no part of a stop string. Empty while text is held back.
     pub text: String,
-    /// The tokens that came with it, in order, each with the natural logarithm of its probability.
-    pub tokens: Vec<(TokenId, f32)>,
+    /// The tokens that came with it, in order.
+    pub tokens: Vec<ScoredToken>,
 }
 
-/// One step of an answer. A stream is `Started`, any number of `Delta`, one `Finished` for each choice, `Done`.
+/// One step of an answer. A stream is `Started`, `PromptScored` if that was asked for, any number of `Delta`, one
+/// `Finished` for each choice, `Done`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GenerateEvent {
     /// The prompt was accepted and has this many tokens.
     Started {
         /// Tokens of the prompt.
         prompt_tokens: u32,
+    },
+    /// More tokens of the prompt with their scores, in order from the second on: nothing comes before the first, so it
+    /// has none. All come before the first `Delta`.
+    PromptScored {
+        /// The next tokens of the prompt.
+        tokens: Vec<ScoredToken>,
     },
     /// More text of one choice.
     Delta(TextDelta),

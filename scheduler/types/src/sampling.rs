@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use crate::TopLogprobs;
+
 /// Seed of a request's random numbers. The same seed gives the same tokens whatever else runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Seed(pub u64);
@@ -113,6 +115,10 @@ pub struct SamplingParams {
     pub stop: Vec<String>,
     /// Go on when the model says that it is done.
     pub ignore_eos: bool,
+    /// Whether each generated token is told with its ranking, and with how many others.
+    pub logprobs: Option<TopLogprobs>,
+    /// Whether the prompt's own tokens are scored, and how many others are told beside each.
+    pub prompt_logprobs: Option<TopLogprobs>,
 }
 
 #[cfg(test)]

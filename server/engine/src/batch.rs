@@ -1,15 +1,45 @@
 //! Turns the scheduler's plan of a step into the batch that an executor computes.
 
-use spillway_models::{BatchRow, ForwardBatch, InputToken, RowSampling};
-use spillway_scheduler::{ScheduledRow, Scheduler, SchedulerOutput};
-use spillway_types::{Sampling, Seed, SeqId};
+use std::ops::Range;
 
-/// How the tokens of one sequence are chosen.
-#[derive(Debug, Clone, Copy)]
+use spillway_models::{BatchRow, ForwardBatch, InputToken, RowSampling, RowScoring};
+use spillway_scheduler::{ScheduledRow, Scheduler, SchedulerOutput};
+use spillway_types::{Sampling, Seed, TopLogprobs};
+
+use crate::registry::Registry;
+
+/// How the tokens of one sequence are chosen, and what is told of them.
+#[derive(Debug, Clone)]
 pub(crate) struct SeqSampling {
     pub(crate) sampling: Sampling,
     pub(crate) seed: Seed,
     pub(crate) choice: u32,
+    pub(crate) logprobs: Option<TopLogprobs>,
+    pub(crate) scoring: Option<PromptScoring>,
+}
+
+/// The scoring of a prompt, as far as it has been planned.
+#[derive(Debug, Clone)]
+pub(crate) struct PromptScoring {
+    pub(crate) prompt_len: u32,
+    pub(crate) top: TopLogprobs,
+    /// Position of the first token of the prompt that no step was asked to score. A sequence that was preempted and
+    /// computes its prompt again goes on here.
+    next_target: u32,
+}
+
+impl PromptScoring {
+    /// Before the first step. Nothing stands before the first token, so the second is the first to be scored.
+    pub(crate) fn new(prompt_len: u32, top: TopLogprobs) -> Self {
+        Self { prompt_len, top, next_target: 1 }
+    }
+
+    /// The positions that a row scores which computes those up to `end`.
+    fn take(&mut self, end: u32) -> Range<u32> {
+        let targets = self.next_target..self.prompt_len.min(end + 1).max(self.next_target);
+        self.next_target = targets.end;
+        targets
+    }
 }
 
 /// Lays out one step: tokens and positions of all rows one after the other, then their block tables.
@@ -22,7 +52,7 @@ pub(crate) struct SeqSampling {
 pub(crate) fn forward_batch(
     output: &SchedulerOutput,
     scheduler: &Scheduler,
-    sampling: impl Fn(SeqId) -> SeqSampling,
+    registry: &mut Registry,
 ) -> ForwardBatch {
     let num_tokens = output.rows.iter().map(|row| row.num_tokens as usize).sum();
     let mut batch = ForwardBatch {
@@ -30,6 +60,7 @@ pub(crate) fn forward_batch(
         positions: Vec::with_capacity(num_tokens),
         rows: Vec::with_capacity(output.rows.len()),
         block_ids: Vec::new(),
+        targets: Vec::new(),
     };
     for row in &output.rows {
         let first_token = batch.tokens.len() as u32;
@@ -37,14 +68,20 @@ pub(crate) fn forward_batch(
         let first_block = batch.block_ids.len() as u32;
         let table = scheduler.block_table(row.seq_id).expect("a scheduled sequence has blocks");
         batch.block_ids.extend_from_slice(table);
+        let seq = registry.sampling_mut(row.seq_id).expect("a scheduled sequence is registered");
+        let score = score(&mut batch, row, scheduler, seq);
         batch.rows.push(BatchRow {
             seq_id: row.seq_id,
             tokens: first_token..batch.tokens.len() as u32,
             kv_len: row.end(),
             blocks: first_block..batch.block_ids.len() as u32,
-            sample: row.samples.then(|| {
-                let SeqSampling { sampling, seed, choice } = sampling(row.seq_id);
-                RowSampling { sampling, seed, choice, position: row.end() }
+            score,
+            sample: row.samples.then(|| RowSampling {
+                sampling: seq.sampling,
+                seed: seq.seed,
+                choice: seq.choice,
+                position: row.end(),
+                logprobs: seq.logprobs,
             }),
         });
     }
@@ -58,5 +95,38 @@ fn push_tokens(batch: &mut ForwardBatch, row: &ScheduledRow, scheduler: &Schedul
     batch.tokens.extend(known.iter().map(|&token| InputToken::Known(token)));
     if let Some(sampled_by) = row.sampled_by_row {
         batch.tokens.push(InputToken::Sampled { row: sampled_by });
+    }
+}
+
+/// What a row scores of its prompt, if that is wanted and not done.
+fn score(
+    batch: &mut ForwardBatch,
+    row: &ScheduledRow,
+    scheduler: &Scheduler,
+    seq: &mut SeqSampling,
+) -> Option<RowScoring> {
+    let scoring = seq.scoring.as_mut()?;
+    let positions = scoring.take(row.end());
+    if positions.is_empty() {
+        return None;
+    }
+    debug_assert!(row.start < positions.start, "a prompt that is scored is computed from its first token on");
+    let known = scheduler.tokens(row.seq_id).expect("a scheduled sequence has tokens");
+    let first = batch.targets.len() as u32;
+    batch.targets.extend_from_slice(&known[positions.start as usize..positions.end as usize]);
+    Some(RowScoring { targets: first..batch.targets.len() as u32, top: scoring.top })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_is_scored_once_however_it_is_cut() {
+        let mut scoring = PromptScoring::new(10, TopLogprobs::NONE);
+        // Chunks end at 4 and 7; then all is computed again, to the end of the prompt and past it.
+        let ranges: Vec<_> = [4, 7, 3, 10, 12].into_iter().map(|end| scoring.take(end)).collect();
+        assert_eq!(ranges, [1..5, 5..8, 8..8, 8..10, 10..10]);
+        assert!(PromptScoring::new(1, TopLogprobs::NONE).take(1).is_empty(), "one token has no score");
     }
 }

@@ -13,11 +13,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spillway_models::{SampledToken, SampledTokens};
+use spillway_models::SampledTokens;
 use spillway_scheduler::{RowResult, Scheduler, SchedulerOutput, SequenceUpdate};
-use spillway_types::{FinishReason, SeqId};
+use spillway_types::{FinishReason, ScoredToken, SeqId};
 
-use crate::batch::{SeqSampling, forward_batch};
+use crate::batch::{PromptScoring, SeqSampling, forward_batch};
 use crate::clock::Clock;
 use crate::executor::{Executor, ExecutorError, StepTicket};
 use crate::load::{EngineLoad, LoadCells};
@@ -156,12 +156,18 @@ impl EngineLoop {
         let prompt_tokens = submission.request.prompt.len() as u32;
         let submitted = self.scheduler.submit(submission.request, self.clock.now());
         if let Ok(seq_ids) = &submitted {
-            let (sampling, seed) = (submission.sampling, submission.seed);
-            let seqs = seq_ids
-                .iter()
-                .zip(0..)
-                .map(|(&seq_id, choice)| (seq_id, SeqSampling { sampling, seed, choice }))
-                .collect();
+            let of_choice = |choice| SeqSampling {
+                sampling: submission.sampling,
+                seed: submission.seed,
+                choice,
+                logprobs: submission.logprobs,
+                // All choices have one prompt; the first computes it.
+                scoring: submission
+                    .prompt_logprobs
+                    .filter(|_| choice == 0)
+                    .map(|top| PromptScoring::new(prompt_tokens, top)),
+            };
+            let seqs = seq_ids.iter().zip(0..).map(|(&seq_id, choice)| (seq_id, of_choice(choice))).collect();
             self.registry.insert(NewRequest {
                 request_id,
                 updates: submission.updates,
@@ -184,9 +190,7 @@ impl EngineLoop {
             for admission in output.admitted.iter().filter(|admission| !admission.resumed) {
                 self.registry.admitted(admission.seq_id, admission.cached_tokens, now, &self.meters);
             }
-            let registry = &self.registry;
-            let sampling = |seq_id| registry.sampling(seq_id).expect("a scheduled sequence is registered");
-            let batch = forward_batch(&output, &self.scheduler, sampling);
+            let batch = forward_batch(&output, &self.scheduler, &mut self.registry);
             self.meters.step(batch.tokens.len());
             match self.executor.launch(batch) {
                 Ok(ticket) => {
@@ -205,7 +209,7 @@ impl EngineLoop {
         tracing::debug!(step = step.output.step.0, rows = step.output.rows.len(), began = ?step.began, "step");
         match collected {
             Ok(sampled) if sampled.rows.len() == step.output.rows.len() => {
-                self.accept_tokens(&step.output, &sampled);
+                self.accept_tokens(&step.output, sampled);
             }
             Ok(sampled) => {
                 let error =
@@ -216,12 +220,17 @@ impl EngineLoop {
         }
     }
 
-    fn accept_tokens(&mut self, output: &SchedulerOutput, sampled: &SampledTokens) {
+    fn accept_tokens(&mut self, output: &SchedulerOutput, mut sampled: SampledTokens) {
         let mut results = Vec::with_capacity(sampled.rows.len());
         let mut failed = Vec::new();
-        for (row, tokens) in output.rows.iter().zip(&sampled.rows) {
-            match tokens {
-                Ok(tokens) => results.push(tokens.iter().map(|sampled| sampled.token).collect()),
+        for (row, outcome) in output.rows.iter().zip(&mut sampled.rows) {
+            match outcome {
+                Ok(brought) => {
+                    results.push(brought.sampled.iter().map(|sampled| sampled.token).collect());
+                    if !brought.scored.is_empty() {
+                        self.registry.prompt_scored(row.seq_id, std::mem::take(&mut brought.scored));
+                    }
+                }
                 Err(error) => {
                     results.push(RowResult::default());
                     failed.push((row.seq_id, error.to_string()));
@@ -234,15 +243,15 @@ impl EngineLoop {
         }
         for update in self.scheduler.complete(output.step, &results) {
             // Failed rows brought the scheduler no token, so no update names them.
-            if let Ok(tokens) = &sampled.rows[update.row as usize] {
-                self.publish(&update, &tokens[update.accepted.clone()]);
+            if let Ok(brought) = &mut sampled.rows[update.row as usize] {
+                let tokens = brought.sampled.drain(update.accepted.clone()).collect();
+                self.publish(&update, tokens);
             }
         }
     }
 
-    fn publish(&mut self, update: &SequenceUpdate, tokens: &[SampledToken]) {
+    fn publish(&mut self, update: &SequenceUpdate, tokens: Vec<ScoredToken>) {
         let now = self.clock.now();
-        let tokens = tokens.iter().map(|sampled| (sampled.token, sampled.logprob)).collect();
         let reader = self.registry.tokens(update.seq_id, tokens, update.finish, (now, &self.meters));
         if reader == Reader::Gone {
             self.control(Control::Abort(update.request_id));

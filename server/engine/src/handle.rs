@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use spillway_scheduler::{SubmitError, SubmitRequest};
+use spillway_scheduler::{PrefixUse, SubmitError, SubmitRequest};
 use spillway_types::{GenerateRequest, ModelId, Prompt, TokenId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -72,9 +72,16 @@ impl EngineHandle {
                 end_tokens,
                 priority: request.priority,
                 cache_salt: request.cache_salt,
+                prefix: if params.prompt_logprobs.is_some() {
+                    PrefixUse::ComputeAll
+                } else {
+                    PrefixUse::Reuse
+                },
             },
             sampling: params.sampling,
             seed: params.seed,
+            logprobs: params.logprobs,
+            prompt_logprobs: params.prompt_logprobs,
             arrived,
             updates: update_sender,
             reply,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spillway_scheduler::{SubmitError, SubmitRequest};
-use spillway_types::{FinishReason, RequestId, Sampling, Seed, SeqId, TokenId};
+use spillway_types::{FinishReason, RequestId, Sampling, ScoredToken, Seed, SeqId, TopLogprobs};
 use tokio::sync::{mpsc, oneshot};
 
 /// A request on its way to the engine thread.
@@ -12,6 +12,8 @@ pub(crate) struct Submission {
     pub(crate) request: SubmitRequest,
     pub(crate) sampling: Sampling,
     pub(crate) seed: Seed,
+    pub(crate) logprobs: Option<TopLogprobs>,
+    pub(crate) prompt_logprobs: Option<TopLogprobs>,
     /// When the request arrived, before tokenising.
     pub(crate) arrived: Duration,
     pub(crate) updates: mpsc::UnboundedSender<Update>,
@@ -34,8 +36,10 @@ pub(crate) enum Control {
 pub(crate) enum Update {
     /// The request's first sequence was given blocks for the first time.
     Admitted { cached_tokens: u32 },
+    /// More tokens of the prompt were scored.
+    PromptScored { tokens: Vec<ScoredToken> },
     /// A sequence has new tokens, or ended, or both.
-    Tokens { choice: u32, tokens: Vec<(TokenId, f32)>, finish: Option<FinishReason> },
+    Tokens { choice: u32, tokens: Vec<ScoredToken>, finish: Option<FinishReason> },
     /// The step failed; nothing follows.
     Failed { message: String },
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use spillway_types::{FinishReason, RequestId, SeqId, TokenId};
+use spillway_types::{FinishReason, RequestId, ScoredToken, SeqId};
 use tokio::sync::mpsc;
 
 use crate::batch::SeqSampling;
@@ -55,7 +55,7 @@ pub(crate) enum Reader {
 
 impl Registry {
     pub(crate) fn insert(&mut self, new: NewRequest) {
-        let seq_ids: Vec<SeqId> = new.seqs.iter().map(|&(seq_id, _)| seq_id).collect();
+        let seq_ids: Vec<SeqId> = new.seqs.iter().map(|(seq_id, _)| *seq_id).collect();
         for (seq_id, sampling) in new.seqs {
             let seq =
                 LiveSeq { request_id: new.request_id, sampling, num_generated: 0, last_tokens_at: None };
@@ -76,9 +76,9 @@ impl Registry {
         self.seqs.get(&seq_id).map(|seq| seq.request_id)
     }
 
-    /// How the tokens of a live sequence are chosen.
-    pub(crate) fn sampling(&self, seq_id: SeqId) -> Option<SeqSampling> {
-        self.seqs.get(&seq_id).map(|seq| seq.sampling)
+    /// How the tokens of a live sequence are chosen, and what is told of them.
+    pub(crate) fn sampling_mut(&mut self, seq_id: SeqId) -> Option<&mut SeqSampling> {
+        self.seqs.get_mut(&seq_id).map(|seq| &mut seq.sampling)
     }
 
     /// Every live request.
@@ -96,11 +96,19 @@ impl Registry {
         request.send(Update::Admitted { cached_tokens });
     }
 
+    /// Sends scores of a sequence's prompt.
+    pub(crate) fn prompt_scored(&self, seq_id: SeqId, tokens: Vec<ScoredToken>) {
+        let Some(seq) = self.seqs.get(&seq_id) else { return };
+        let Some(request) = self.requests.get(&seq.request_id) else { return };
+        // A reader that has gone is noticed when its first tokens come.
+        request.send(Update::PromptScored { tokens });
+    }
+
     /// Sends new tokens of a sequence, and its end if it came to one.
     pub(crate) fn tokens(
         &mut self,
         seq_id: SeqId,
-        tokens: Vec<(TokenId, f32)>,
+        tokens: Vec<ScoredToken>,
         finish: Option<FinishReason>,
         (now, meters): (Duration, &Meters),
     ) -> Reader {

@@ -17,7 +17,7 @@ use futures_core::Stream;
 use spillway_text::{
     Detokenizer, Position, SpecialText, StopMatcher, StopStatus, StopStrings, TextError, Tokenizer,
 };
-use spillway_types::{FinishReason, GenerateEvent, RequestId, SeqId, TextDelta, TokenId, Usage};
+use spillway_types::{FinishReason, GenerateEvent, RequestId, ScoredToken, SeqId, TextDelta, Usage};
 use tokio::sync::mpsc;
 
 use crate::error::EngineError;
@@ -93,7 +93,10 @@ impl EventStream {
     fn accept(&mut self, update: Update) {
         match update {
             Update::Admitted { cached_tokens } => self.usage.cached_tokens = cached_tokens,
-            Update::Tokens { choice, tokens, finish } => self.accept_tokens(choice, &tokens, finish),
+            Update::PromptScored { tokens } => {
+                self.ready.push_back(Ok(GenerateEvent::PromptScored { tokens }));
+            }
+            Update::Tokens { choice, tokens, finish } => self.accept_tokens(choice, tokens, finish),
             Update::Failed { message } => {
                 let request_id = self.request_id;
                 self.ready.push_back(Err(EngineError::StepFailed { request_id, message }));
@@ -102,12 +105,12 @@ impl EventStream {
         }
     }
 
-    fn accept_tokens(&mut self, index: u32, tokens: &[(TokenId, f32)], finish: Option<FinishReason>) {
+    fn accept_tokens(&mut self, index: u32, mut tokens: Vec<ScoredToken>, finish: Option<FinishReason>) {
         let choice = &mut self.choices[index as usize];
         if choice.finished {
             return;
         }
-        let read = match choice.read(&self.tokenizer, tokens, finish) {
+        let read = match choice.read(&self.tokenizer, &tokens, finish) {
             Ok(read) => read,
             Err(error) => {
                 // A token without text: the model's vocabulary is larger than its tokenizer's.
@@ -119,7 +122,7 @@ impl EventStream {
         };
         self.usage.completion_tokens += read.num_tokens as u32;
         if read.num_tokens > 0 || !read.text.is_empty() {
-            let tokens = tokens[..read.num_tokens].to_vec();
+            tokens.truncate(read.num_tokens);
             self.ready.push_back(Ok(GenerateEvent::Delta(TextDelta {
                 choice: index,
                 text: read.text,
@@ -158,7 +161,7 @@ impl Choice {
     fn read(
         &mut self,
         tokenizer: &Tokenizer,
-        tokens: &[(TokenId, f32)],
+        tokens: &[ScoredToken],
         finish: Option<FinishReason>,
     ) -> Result<Read, TextError> {
         // A sequence that ends by itself ends with an end token, which is no text.
@@ -168,9 +171,9 @@ impl Choice {
         };
         let mut text = String::new();
         let mut piece = String::new();
-        for (index, &(token, _)) in tokens[..num_text_tokens].iter().enumerate() {
+        for (index, scored) in tokens[..num_text_tokens].iter().enumerate() {
             piece.clear();
-            self.detokenizer.push(tokenizer, token, &mut piece)?;
+            self.detokenizer.push(tokenizer, scored.token, &mut piece)?;
             if self.stop.push(&piece, &mut text) != StopStatus::Open {
                 return Ok(Read { text, num_tokens: index + 1, finish: Some(FinishReason::Stop) });
             }

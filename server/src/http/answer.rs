@@ -75,7 +75,7 @@ impl Reader {
             Some(Ok(event)) => event,
         };
         match event {
-            GenerateEvent::Started { .. } => None,
+            GenerateEvent::Started { .. } | GenerateEvent::PromptScored { .. } => None,
             GenerateEvent::Delta(delta) if delta.text.is_empty() => None,
             GenerateEvent::Delta(delta) => {
                 Some(Ok(AnswerEvent::Text { choice: delta.choice, text: delta.text }))

@@ -139,6 +139,8 @@ fn request(state: &AppState, model: &ModelId, prompt: Prompt, params: &Generatio
             max_tokens: params.max_tokens,
             stop: params.stop.clone(),
             ignore_eos: params.ignore_eos,
+            logprobs: None,
+            prompt_logprobs: None,
         },
         priority: params.priority,
         cache_salt: params.cache_salt.clone(),

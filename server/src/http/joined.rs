@@ -35,7 +35,9 @@ fn renumber(event: GenerateEvent, first_choice: u32) -> GenerateEvent {
         GenerateEvent::Finished { choice, reason } => {
             GenerateEvent::Finished { choice: first_choice + choice, reason }
         }
-        other @ (GenerateEvent::Started { .. } | GenerateEvent::Done(_)) => other,
+        other @ (GenerateEvent::Started { .. }
+        | GenerateEvent::PromptScored { .. }
+        | GenerateEvent::Done(_)) => other,
     }
 }
 

@@ -93,7 +93,12 @@ impl Model for Fragile {
         &self.spec
     }
 
-    fn forward(&mut self, batch: &ForwardBatch, _kv: &mut KvCache) -> Result<Logits<'_>, ModelError> {
+    fn forward(
+        &mut self,
+        batch: &ForwardBatch,
+        _kv: &mut KvCache,
+        sink: &mut dyn FnMut(Logits<'_>),
+    ) -> Result<(), ModelError> {
         self.logits.clear();
         for row in batch.rows.iter().filter(|row| row.sample.is_some()) {
             let InputToken::Known(token) = batch.tokens[row.tokens.end as usize - 1] else {
@@ -103,7 +108,8 @@ impl Model for Fragile {
             let next = (token.0 + 1) % vocab_size();
             self.logits.extend((0..vocab_size()).map(|id| if id == next { 1.0 } else { 0.0 }));
         }
-        Ok(Logits::new(&self.logits, self.spec.vocab_size))
+        sink(Logits::new(&self.logits, self.spec.vocab_size));
+        Ok(())
     }
 }
 

@@ -7,11 +7,9 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use spillway_engine::{Executor, ExecutorError, StepTicket};
-use spillway_models::{
-    BatchLimits, ForwardBatch, InputToken, RowError, RowTokens, SampledToken, SampledTokens,
-};
+use spillway_models::{BatchLimits, ForwardBatch, InputToken, RowError, RowOutput, RowTokens, SampledTokens};
 use spillway_tests::{Knobs, ManualClock};
-use spillway_types::{BlockSize, TokenId};
+use spillway_types::{BlockSize, ScoredToken, TokenId};
 
 use crate::oracle::{Chooser, State, choose, state, vocab_size};
 
@@ -82,7 +80,7 @@ impl FakeExecutor {
         }
         let mut rows: Vec<RowTokens> =
             (0..batch.rows.len()).map(|row| self.compute_row(batch, row)).collect();
-        self.previous = rows.iter().map(|row| Some(row.as_ref().ok()?.last()?.token)).collect();
+        self.previous = rows.iter().map(|row| Some(row.as_ref().ok()?.sampled.last()?.token)).collect();
         if self.happens(self.trouble.short_answer) {
             rows.pop();
         }
@@ -109,14 +107,15 @@ impl FakeExecutor {
             last = state(before, token);
             self.slots[slot(position)] = Some(last);
         }
-        let Some(sampling) = &row.sample else { return Ok(Vec::new()) };
+        let Some(sampling) = &row.sample else { return Ok(RowOutput::default()) };
         if self.happens(self.trouble.row) {
             return Err(RowError::LogitsNotFinite { token_id: 0 });
         }
         let chooser = Chooser { sampling: sampling.sampling, seed: sampling.seed.0, choice: sampling.choice };
         assert_eq!(sampling.position, row.kv_len, "a token is sampled for the position after the last");
         let (token, logprob) = choose(last, chooser, sampling.position);
-        Ok(vec![SampledToken { token, logprob }])
+        let sampled = vec![ScoredToken { token, logprob, ranking: None }];
+        Ok(RowOutput { scored: Vec::new(), sampled })
     }
 }
 

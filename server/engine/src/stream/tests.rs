@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use spillway_text::{Ends, TokenizerConfig};
+use spillway_types::TokenId;
 
 use super::*;
 
@@ -45,7 +46,7 @@ impl Rig {
         let last = tokens.len() - 1;
         for (index, token) in tokens.into_iter().enumerate() {
             let finish = finish.filter(|_| index == last);
-            self.update(Update::Tokens { choice, tokens: vec![(token, -0.5)], finish });
+            self.update(Update::Tokens { choice, tokens: vec![scored(token)], finish });
         }
     }
 
@@ -64,6 +65,10 @@ impl Rig {
     }
 }
 
+fn scored(token: TokenId) -> ScoredToken {
+    ScoredToken { token, logprob: -0.5, ranking: None }
+}
+
 /// Text, ends and usage of what was read.
 fn summary(events: &[Result<GenerateEvent, EngineError>]) -> String {
     let mut text = String::new();
@@ -71,6 +76,7 @@ fn summary(events: &[Result<GenerateEvent, EngineError>]) -> String {
     for event in events {
         let end = match event {
             Ok(GenerateEvent::Started { prompt_tokens }) => format!(" started {prompt_tokens}"),
+            Ok(GenerateEvent::PromptScored { tokens }) => format!(" scored {}", tokens.len()),
             Ok(GenerateEvent::Delta(delta)) => {
                 text.push_str(&delta.text);
                 continue;
@@ -103,7 +109,7 @@ fn the_token_that_ends_an_answer_is_counted_but_is_no_text() {
     let mut rig = rig(1, &[]);
     rig.send(0, "ab", None);
     let end = rig.tokens("z")[0];
-    rig.update(Update::Tokens { choice: 0, tokens: vec![(end, -0.1)], finish: Some(FinishReason::Stop) });
+    rig.update(Update::Tokens { choice: 0, tokens: vec![scored(end)], finish: Some(FinishReason::Stop) });
     let num_tokens = rig.tokens("ab").len() + 1;
     assert_eq!(summary(&rig.read()), format!("\"ab\" started 3 0:stop done 0/{num_tokens}"));
 }

@@ -50,6 +50,8 @@ fn request(model: &str) -> GenerateRequest {
             max_tokens: None,
             stop: Vec::new(),
             ignore_eos: false,
+            logprobs: None,
+            prompt_logprobs: None,
         },
         priority: Priority::Normal,
         cache_salt: None,

@@ -17,7 +17,7 @@ use spillway_router::{
     TokenStream,
 };
 use spillway_types::{
-    FinishReason, GenerateEvent, GenerateRequest, ModelId, Prompt, TextDelta, TokenId, Usage,
+    FinishReason, GenerateEvent, GenerateRequest, ModelId, Prompt, ScoredToken, TextDelta, TokenId, Usage,
 };
 use tower::ServiceExt;
 
@@ -198,7 +198,11 @@ pub(super) fn started() -> Item {
 
 #[expect(clippy::unnecessary_wraps, reason = "scripts are lists of stream items")]
 pub(super) fn text(choice: u32, text: &str) -> Item {
-    Ok(GenerateEvent::Delta(TextDelta { choice, text: text.to_owned(), tokens: vec![(TokenId(1), -0.5)] }))
+    Ok(GenerateEvent::Delta(TextDelta {
+        choice,
+        text: text.to_owned(),
+        tokens: vec![ScoredToken { token: TokenId(1), logprob: -0.5, ranking: None }],
+    }))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "scripts are lists of stream items")]
