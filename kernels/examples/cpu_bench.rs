@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use spillway_kernels::ops::{AttentionArguments, LinearArguments, attention, linear};
 use spillway_kernels::{
-    BatchLimits, BatchRow, CpuOptions, DType, Device, Isa, IsaChoice, KernelError, KvLayout, PackedWeight,
-    PagedKv, StepBatch, Tensor, WeightSource, WeightType, Workspace, WorkspaceLimits,
+    BatchLimits, BatchRow, ComputeType, CpuOptions, DType, Device, Isa, IsaChoice, KernelError, KvLayout,
+    PackedWeight, PagedKv, StepBatch, Tensor, WeightSource, WeightType, Workspace, WorkspaceLimits,
 };
 
 /// More than any cache of a small machine.
@@ -38,8 +38,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Device::Cpu(cpu) => println!("{} with {} threads", cpu.isa(), cpu.num_threads()),
     }
     println!("type   n x k        1 row GB/s   1 row us   8 rows GOP/s   {PREFILL_TOKENS} rows GOP/s");
-    for weight_type in TYPES {
+    for weight_type in WeightType::ALL {
         for shape in [[2048, 2048], [576, 576], [3072, 576], [576, 1536]] {
+            if weight_type.row_bytes(shape[1]).is_none() {
+                continue;
+            }
             print_products(&device, weight_type, shape)?;
         }
     }
@@ -51,17 +54,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         print_model(&device, layers, head)?;
     }
     print_attention(&device)?;
+    print_packing(&device)?;
     Ok(())
 }
-
-const TYPES: [WeightType; 6] = [
-    WeightType::F32,
-    WeightType::F16,
-    WeightType::BF16,
-    WeightType::Q4_0,
-    WeightType::Q4_1,
-    WeightType::Q8_0,
-];
 
 /// Weights of one shape, enough not to stay in a cache, and buffers for their products.
 struct Products {
@@ -84,7 +79,8 @@ impl Products {
         let count = (memory_bytes / source.len()).max(1);
         let weights: Result<Vec<PackedWeight>, KernelError> = (0..count)
             .map(|_| {
-                PackedWeight::pack(device, &[WeightSource::new(weight_type, [n, k], &source)?], weight_type)
+                let source = WeightSource::new(weight_type, [n, k], &source)?;
+                PackedWeight::pack(device, &[source], ComputeType::Stored)
             })
             .collect();
         let limits = WorkspaceLimits { max_tokens: PREFILL_TOKENS, max_columns: k, head_dim: 64 };
@@ -182,6 +178,20 @@ fn print_model(device: &Device, layers: WeightType, head: WeightType) -> Result<
         8.0 / eight,
         PREFILL_TOKENS as f64 / many
     );
+    Ok(())
+}
+
+/// How fast a file's numbers become panels of f32.
+fn print_packing(device: &Device) -> Result<(), KernelError> {
+    let shape = [4096, 4864];
+    for weight_type in WeightType::ALL {
+        let source = file_bytes(weight_type, shape);
+        let source = [WeightSource::new(weight_type, shape, &source)?];
+        let seconds =
+            best_of(Duration::ZERO, || PackedWeight::pack(device, &source, ComputeType::F32).map(drop))?;
+        let millions = (shape[0] * shape[1]) as f64 / 1e6;
+        println!("packing {weight_type} as f32: {:.0} million numbers a second", millions / seconds);
+    }
     Ok(())
 }
 

@@ -5,7 +5,6 @@
 
 use crate::cpu::Isa;
 use crate::tensor::DType;
-use crate::weight::WeightType;
 
 /// What went wrong in this crate.
 #[derive(Debug, thiserror::Error)]
@@ -63,18 +62,6 @@ pub enum KernelError {
         actual_bytes: usize,
         /// How many the shape calls for.
         expected_bytes: usize,
-    },
-
-    /// A weight of this type cannot be computed with as that type.
-    #[error(
-        "a weight of type {source_type} cannot be packed as {compute_type}; \
-         choose its own type, f32, bf16 or f16"
-    )]
-    Conversion {
-        /// How the weight is stored.
-        source_type: WeightType,
-        /// How it was to be computed with.
-        compute_type: WeightType,
     },
 
     /// The processor lacks the chosen instruction set.

@@ -32,4 +32,4 @@ pub use device::{Device, Workspace, WorkspaceLimits};
 pub use error::KernelError;
 pub use kv::{KvLayout, PagedKv};
 pub use tensor::{DType, Tensor, TensorView, TensorViewMut};
-pub use weight::{PackedWeight, WeightSource, WeightType};
+pub use weight::{ComputeType, PackedWeight, WeightSource, WeightType};

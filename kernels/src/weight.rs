@@ -17,8 +17,8 @@ pub(crate) mod block;
 mod dequantise;
 mod weight_type;
 
-pub(crate) use dequantise::decode_numbers;
 pub use dequantise::dequantise;
+pub(crate) use dequantise::{decode_block, decode_numbers};
 pub use weight_type::WeightType;
 
 /// Numbers that a CPU's products take at once along `k`: activations share a scale.
@@ -79,11 +79,23 @@ impl<'a> WeightSource<'a> {
     }
 }
 
+/// What products with a packed weight are computed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ComputeType {
+    /// Each source in the type in which it is stored.
+    Stored,
+    /// Everything in f32, which holds the numbers of every type.
+    F32,
+    /// Everything in f16, rounded to nearest even.
+    F16,
+    /// Everything in bf16, rounded to nearest even.
+    BF16,
+}
+
 /// A weight `[n, k]` on a device, packed for its products.
 #[derive(Debug)]
 pub struct PackedWeight {
     storage: PackedStorage,
-    weight_type: WeightType,
     shape: [usize; 2],
 }
 
@@ -93,19 +105,18 @@ enum PackedStorage {
 }
 
 impl PackedWeight {
-    /// Packs matrices of equal `k`, one below the other, to be computed with as `compute_type`.
+    /// Packs matrices of equal `k`, one below the other.
     ///
-    /// Every source must be of `compute_type`, or `compute_type` must be f32, f16 or bf16, to which
-    /// any source is converted (rounded to nearest even).
+    /// Sources may differ in type, also where they are computed with as stored.
     ///
     /// # Errors
     ///
-    /// [`KernelError::Conversion`] for any other pair of types, [`KernelError::Shape`] if `k` differs,
-    /// [`KernelError::Invalid`] if there is no source, [`KernelError::OutOfMemory`].
+    /// [`KernelError::Shape`] if `k` differs, [`KernelError::Invalid`] if there is no source,
+    /// [`KernelError::OutOfMemory`].
     pub fn pack(
         device: &Device,
         sources: &[WeightSource<'_>],
-        compute_type: WeightType,
+        compute_type: ComputeType,
     ) -> Result<Self, KernelError> {
         let first = sources.first().ok_or(KernelError::Invalid {
             name: "sources of a weight",
@@ -115,23 +126,12 @@ impl PackedWeight {
         let mut n = 0_usize;
         for source in sources {
             crate::error::expect_shape("weight", source.shape(), [source.n, first.k])?;
-            let is_own = source.weight_type == compute_type && compute_type.has_products();
-            let convertible = compute_type.block_len() == 1 || is_own;
-            if !convertible {
-                return Err(KernelError::Conversion { source_type: source.weight_type, compute_type });
-            }
             n += source.n;
         }
-        let shape = [n, first.k];
         let storage = match device {
-            Device::Cpu(cpu) => PackedStorage::Cpu(CpuWeight::pack(cpu, sources, compute_type, shape)?),
+            Device::Cpu(cpu) => PackedStorage::Cpu(CpuWeight::pack(cpu, sources, compute_type)?),
         };
-        Ok(Self { storage, weight_type: compute_type, shape })
-    }
-
-    /// The type computed with.
-    pub fn weight_type(&self) -> WeightType {
-        self.weight_type
+        Ok(Self { storage, shape: [n, first.k] })
     }
 
     /// `[n, k]`.

@@ -8,7 +8,7 @@ const TOKENS_PER_UNIT: usize = 8;
 
 /// `out[t] = table[tokens[t]]`; every token is below the table's rows.
 pub(crate) fn embed(cpu: &CpuDevice, tokens: &[u32], table: &CpuWeight, out: &mut [f32]) {
-    let hidden = table.layout().k;
+    let hidden = table.k();
     let out = Disjoint::new(out);
     cpu.for_each_unit(tokens.len().div_ceil(TOKENS_PER_UNIT), &|_, unit| {
         let first = unit * TOKENS_PER_UNIT;

@@ -13,6 +13,7 @@ use crate::weight::WeightType;
 use super::disjoint::Disjoint;
 use super::isa::{Extension, Task};
 use super::simd::{LANES, Simd};
+use super::weight::WeightPart;
 use super::{CpuDevice, CpuWeight, CpuWorkspace};
 
 mod float;
@@ -21,7 +22,7 @@ mod quantised;
 
 use float::{F16Panels, F32Panels, PairPanels};
 use inputs::{convert_to_pairs, quantise};
-use quantised::{BytePanels, NibblePanels};
+use quantised::BlockPanels;
 
 /// How far ahead of its loads a tile asks for weights: the hardware alone does not look far enough
 /// while a tile of many rows computes.
@@ -72,53 +73,73 @@ pub(crate) fn linear(
     out: &mut [f32],
 ) -> Result<(), KernelError> {
     let LinearInputs { x, weight, bias } = inputs;
-    let layout = weight.layout();
-    let rows = x.len() / layout.k;
-    let product = Product { cpu, rows, n: weight.n(), row_bytes: 4 * layout.k, bias };
-    let panels = weight.panels();
-    match layout.weight_type {
-        WeightType::F32 => product.run(F32Panels::new(layout, panels, x), out),
-        WeightType::F16 => product.run(F16Panels::new(layout, panels, x), out),
-        WeightType::BF16 => {
-            workspace.expect_fits(rows, layout.k)?;
-            let pairs = convert_to_pairs(cpu, workspace, x, layout.k);
-            product.run(PairPanels::new(layout, panels, pairs), out);
-        }
-        WeightType::Q4_0 => {
-            workspace.expect_fits(rows, layout.k)?;
-            let inputs = quantise(cpu, workspace, x, layout.k, WeightType::Q4_0);
-            product.run(NibblePanels::<false>::new(layout, panels, inputs), out);
-        }
-        WeightType::Q4_1 => {
-            workspace.expect_fits(rows, layout.k)?;
-            let inputs = quantise(cpu, workspace, x, layout.k, WeightType::Q4_1);
-            product.run(NibblePanels::<true>::new(layout, panels, inputs), out);
-        }
-        WeightType::Q8_0 => {
-            workspace.expect_fits(rows, layout.k)?;
-            let inputs = quantise(cpu, workspace, x, layout.k, WeightType::Q8_0);
-            product.run(BytePanels::new(layout, panels, inputs), out);
-        }
-        other => unreachable!("{other} is packed as a float"),
+    let rows = x.len() / weight.k();
+    if weight.parts().iter().any(|part| converts_inputs(part.layout().weight_type)) {
+        workspace.expect_fits(rows, weight.k())?;
+    }
+    for part in weight.parts() {
+        let columns = part.first_row()..part.first_row() + part.n();
+        let bias = bias.map(|bias| &bias[columns]);
+        let product = Product { cpu, x, rows, part, pitch: weight.n(), bias };
+        product.compute(workspace, out);
     }
     Ok(())
 }
 
-/// The shape of one product, and how it is cut into units.
+/// Whether products of this type need room for converted activations.
+fn converts_inputs(weight_type: WeightType) -> bool {
+    !matches!(weight_type, WeightType::F32 | WeightType::F16)
+}
+
+/// One part's product, and how it is cut into units.
 struct Product<'a> {
     cpu: &'a CpuDevice,
+    /// `[rows, k]`
+    x: &'a [f32],
     rows: usize,
-    n: usize,
-    /// Bytes of a row of `x`, for the choice of a unit's size.
-    row_bytes: usize,
+    part: &'a WeightPart,
+    /// Columns of `out`, those of other parts included.
+    pitch: usize,
+    /// Of this part's columns.
     bias: Option<&'a [f32]>,
 }
 
 impl Product<'_> {
+    /// Computes this part's columns of `out`.
+    fn compute(&self, workspace: &mut CpuWorkspace, out: &mut [f32]) {
+        let (layout, panels, x) = (self.part.layout(), self.part.panels(), self.x);
+        match layout.weight_type {
+            WeightType::F32 => self.run(F32Panels::new(layout, panels, x), out),
+            WeightType::F16 => self.run(F16Panels::new(layout, panels, x), out),
+            WeightType::BF16 => {
+                let pairs = convert_to_pairs(self.cpu, workspace, x, layout.k);
+                self.run(PairPanels::new(layout, panels, pairs), out);
+            }
+            WeightType::Q4_0 => self.run_blocks::<{ WeightType::Q4_0 as usize }>(workspace, out),
+            WeightType::Q4_1 => self.run_blocks::<{ WeightType::Q4_1 as usize }>(workspace, out),
+            WeightType::Q5_0 => self.run_blocks::<{ WeightType::Q5_0 as usize }>(workspace, out),
+            WeightType::Q5_1 => self.run_blocks::<{ WeightType::Q5_1 as usize }>(workspace, out),
+            WeightType::Q8_0 => self.run_blocks::<{ WeightType::Q8_0 as usize }>(workspace, out),
+            WeightType::Q2K => self.run_blocks::<{ WeightType::Q2K as usize }>(workspace, out),
+            WeightType::Q3K => self.run_blocks::<{ WeightType::Q3K as usize }>(workspace, out),
+            WeightType::Q4K => self.run_blocks::<{ WeightType::Q4K as usize }>(workspace, out),
+            WeightType::Q5K => self.run_blocks::<{ WeightType::Q5K as usize }>(workspace, out),
+            WeightType::Q6K => self.run_blocks::<{ WeightType::Q6K as usize }>(workspace, out),
+        }
+    }
+
+    /// The product with a weight of quantised type number `TYPE`.
+    fn run_blocks<const TYPE: usize>(&self, workspace: &mut CpuWorkspace, out: &mut [f32]) {
+        let layout = self.part.layout();
+        let inputs = quantise(self.cpu, workspace, self.x, layout.k, BlockPanels::<TYPE>::FORM);
+        self.run(BlockPanels::<TYPE>::new(layout, self.part.panels(), inputs), out);
+    }
+
     /// Cuts the product into units of some rows by some panels, and runs them.
     fn run<K: Panels>(&self, panels: K, out: &mut [f32]) {
-        let num_panels = self.n.div_ceil(LANES);
-        let unit_rows = (UNIT_INPUT_BYTES / self.row_bytes).next_multiple_of(16).min(self.rows.max(1));
+        let num_panels = self.part.n().div_ceil(LANES);
+        let row_bytes = 4 * self.part.layout().k;
+        let unit_rows = (UNIT_INPUT_BYTES / row_bytes).next_multiple_of(16).min(self.rows.max(1));
         let num_row_units = self.rows.div_ceil(unit_rows);
         let wanted_units = self.cpu.num_threads() * UNITS_PER_THREAD;
         let unit_panels =
@@ -132,7 +153,9 @@ impl Product<'_> {
                 panels,
                 rows: (first_row, self.rows.min(first_row + unit_rows)),
                 panel_range: (first_panel, num_panels.min(first_panel + unit_panels)),
-                n: self.n,
+                n: self.part.n(),
+                first_column: self.part.first_row(),
+                pitch: self.pitch,
                 bias: self.bias,
                 out: &out,
             });
@@ -145,9 +168,15 @@ struct Unit<'a, K> {
     panels: K,
     rows: (usize, usize),
     panel_range: (usize, usize),
+    /// Columns of the part.
     n: usize,
+    /// The part's first column in `out`.
+    first_column: usize,
+    /// Columns of `out`.
+    pitch: usize,
+    /// `[n]`
     bias: Option<&'a [f32]>,
-    /// `[rows, n]`; this unit writes its own rows and columns only.
+    /// `[rows, pitch]`; this unit writes its own rows and columns only.
     out: &'a Disjoint<'a, f32>,
 }
 
@@ -207,7 +236,7 @@ impl<K: Panels> Unit<'_, K> {
                     // SAFETY: the array holds sixteen values.
                     sum = simd.add(sum, unsafe { simd.load(padded.as_ptr()) });
                 }
-                let start = (row + row_idx) * self.n + column;
+                let start = (row + row_idx) * self.pitch + self.first_column + column;
                 // SAFETY: units write apart: this tile's rows and columns are its own.
                 let target = unsafe { self.out.part(start..start + width) };
                 store_first(simd, target, sum);

@@ -63,6 +63,12 @@ pub(crate) trait Simd: Copy + Send + Sync {
     ///
     /// `from..from + 16` must be readable.
     unsafe fn load_bf16(self, from: *const u16) -> Self::Floats;
+    /// Sixteen i8 at `from`, as f32.
+    ///
+    /// # Safety
+    ///
+    /// `from..from + 16` must be readable.
+    unsafe fn load_i8(self, from: *const i8) -> Self::Floats;
     /// Sixty-four bytes at `from`.
     ///
     /// # Safety
@@ -125,14 +131,15 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Rows become columns.
     fn transpose(self, rows: [Self::Floats; LANES]) -> [Self::Floats; LANES];
 
-    /// The lower four bits of every byte.
-    fn low_nibbles(self, a: Self::Bytes) -> Self::Bytes;
-    /// The upper four bits of every byte.
-    fn high_nibbles(self, a: Self::Bytes) -> Self::Bytes;
-    /// Adds to lane `i` the products of bytes `4i..4i + 4` of `weights`, each below 16, with the four
-    /// signed bytes of `inputs`.
-    fn dot_nibbles(self, sum: Self::Ints, weights: Self::Bytes, inputs: i32) -> Self::Ints;
-    /// As [`Self::dot_nibbles`], with any unsigned bytes in `weights`.
+    /// Every byte shifted right by `right` bits, left if negative, and then cut by `mask`, which must
+    /// leave out the bits that a shift can bring in from a neighbouring byte.
+    fn bit_field(self, a: Self::Bytes, right: i32, mask: u8) -> Self::Bytes;
+    /// The bits of both.
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// Adds to lane `i` the products of bytes `4i..4i + 4` of `weights`, each below 128, with the four
+    /// signed bytes of `inputs`, each above -128.
+    fn dot_codes(self, sum: Self::Ints, weights: Self::Bytes, inputs: i32) -> Self::Ints;
+    /// As [`Self::dot_codes`], with any unsigned bytes in `weights`.
     fn dot_bytes(self, sum: Self::Ints, weights: Self::Bytes, inputs: i32) -> Self::Ints;
     /// Adds to lane `i` the products of bf16 `2i` and `2i + 1` of `weights` with the two of `inputs`.
     fn dot_pairs(self, sum: Self::Floats, weights: Self::Bytes, inputs: u32) -> Self::Floats;

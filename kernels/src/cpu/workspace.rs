@@ -8,6 +8,9 @@ use crate::weight::QUANT_BLOCK;
 
 use super::{CpuDevice, attention};
 
+/// Groups of 16 in a block of 32.
+const MAX_GROUPS_PER_BLOCK: usize = 2;
+
 /// Converted activations of a product, and each thread's room for attention.
 #[derive(Debug)]
 pub struct CpuWorkspace {
@@ -16,7 +19,7 @@ pub struct CpuWorkspace {
     pub(super) numbers: HostBuffer,
     /// A scale for each row and block: `[max_tokens, max_columns / 32]`.
     pub(super) scales: HostBuffer,
-    /// What a block's zero point or minimum is multiplied with: `[max_tokens, max_columns / 32]`.
+    /// What a group's zero point or minimum is multiplied with: `[max_tokens, max_columns / 16]`.
     pub(super) offsets: HostBuffer,
     /// f32, `[threads, attention::scratch_len]`.
     pub(super) attention: HostBuffer,
@@ -35,7 +38,7 @@ impl CpuWorkspace {
             limits,
             numbers: HostBuffer::zeroed(limits.max_tokens.saturating_mul(row_bytes))?,
             scales: HostBuffer::zeroed(blocks.saturating_mul(4))?,
-            offsets: HostBuffer::zeroed(blocks.saturating_mul(4))?,
+            offsets: HostBuffer::zeroed(blocks.saturating_mul(4 * MAX_GROUPS_PER_BLOCK))?,
             attention: HostBuffer::zeroed(attention_bytes)?,
             num_threads,
         })

@@ -16,7 +16,7 @@ use super::WeightType;
 /// Most numbers of a block.
 pub(crate) const MAX_BLOCK: usize = 256;
 /// Most groups of a block.
-const MAX_GROUPS: usize = 16;
+pub(crate) const MAX_GROUPS: usize = 16;
 
 /// What is the same for every block of a type.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +25,8 @@ pub(crate) struct BlockForm {
     pub(crate) len: usize,
     /// Numbers of a group.
     pub(crate) group: usize,
+    /// Bits of a code: the lower ones, and the rest above them, so that each part divides a byte.
+    pub(crate) code_bits: [usize; 2],
     /// What codes are counted from.
     pub(crate) offset: Offset,
 }
@@ -56,17 +58,28 @@ pub(crate) struct Block {
 impl BlockForm {
     /// The form of a quantised type; none of a float.
     pub(crate) const fn of(weight_type: WeightType) -> Option<Self> {
-        let (group, offset) = match weight_type {
+        let (group, code_bits, offset) = match weight_type {
             WeightType::F32 | WeightType::F16 | WeightType::BF16 => return None,
-            WeightType::Q4_0 => (32, Offset::ZeroPoint(8)),
-            WeightType::Q5_0 => (32, Offset::ZeroPoint(16)),
-            WeightType::Q8_0 => (32, Offset::ZeroPoint(128)),
-            WeightType::Q4_1 | WeightType::Q5_1 | WeightType::Q4K | WeightType::Q5K => (32, Offset::Minimum),
-            WeightType::Q2K => (16, Offset::Minimum),
-            WeightType::Q3K => (16, Offset::ZeroPoint(4)),
-            WeightType::Q6K => (16, Offset::ZeroPoint(32)),
+            WeightType::Q4_0 => (32, [4, 0], Offset::ZeroPoint(8)),
+            WeightType::Q4_1 | WeightType::Q4K => (32, [4, 0], Offset::Minimum),
+            WeightType::Q5_0 => (32, [4, 1], Offset::ZeroPoint(16)),
+            WeightType::Q5_1 | WeightType::Q5K => (32, [4, 1], Offset::Minimum),
+            WeightType::Q8_0 => (32, [8, 0], Offset::ZeroPoint(128)),
+            WeightType::Q2K => (16, [2, 0], Offset::Minimum),
+            WeightType::Q3K => (16, [2, 1], Offset::ZeroPoint(4)),
+            WeightType::Q6K => (16, [4, 2], Offset::ZeroPoint(32)),
         };
-        Some(Self { len: weight_type.block_len(), group, offset })
+        Some(Self { len: weight_type.block_len(), group, code_bits, offset })
+    }
+
+    /// Whether groups have integer scales of their own, besides what their block shares.
+    pub(crate) const fn has_group_scales(self) -> bool {
+        self.len > self.group
+    }
+
+    /// Whether groups have minima.
+    pub(crate) const fn has_minima(self) -> bool {
+        matches!(self.offset, Offset::Minimum)
     }
 }
 
@@ -155,13 +168,8 @@ impl Block {
     /// As `Q2_K`, with the third bits of number `l` of all eight runs of 32 in byte `l` in front.
     #[inline(always)]
     fn unpack_q3_k(&mut self, bytes: &[u8; 110]) {
-        let third_bits = exactly::<32>(&bytes[..32]);
         self.put_pairs(exactly(&bytes[32..96]));
-        for (run, codes) in self.codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            for (code, bits) in codes.iter_mut().zip(third_bits) {
-                *code |= (bits >> run & 1) << 2;
-            }
-        }
+        add_bits::<1, 2>(&mut self.codes, exactly(&bytes[..32]));
         let scales = &bytes[96..108];
         for place in 0..16 {
             let low = if place < 8 { scales[place] & 15 } else { scales[place - 8] >> 4 };
@@ -186,27 +194,16 @@ impl Block {
         for (run, bytes) in bytes[48..].as_chunks::<32>().0.iter().enumerate() {
             self.put_nibbles(64 * run, bytes);
         }
-        let fifth_bits = exactly::<32>(&bytes[16..48]);
-        for (run, codes) in self.codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            for (code, bits) in codes.iter_mut().zip(fifth_bits) {
-                *code |= (bits >> run & 1) << 4;
-            }
-        }
+        add_bits::<1, 4>(&mut self.codes, exactly(&bytes[16..48]));
     }
 
     /// Each half of 128 numbers: 64 bytes of nibbles; two more bits for each in 32 bytes, as in `Q2_K`.
     #[inline(always)]
     fn unpack_q6_k(&mut self, bytes: &[u8; 210]) {
         for half in 0..2 {
-            let nibbles = exactly::<64>(&bytes[64 * half..64 * half + 64]);
-            let upper_bits = exactly::<32>(&bytes[128 + 32 * half..160 + 32 * half]);
-            self.put_nibbles(128 * half, nibbles);
+            self.put_nibbles(128 * half, exactly::<64>(&bytes[64 * half..64 * half + 64]));
             let codes = &mut self.codes[128 * half..128 * half + 128];
-            for (run, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-                for (code, bits) in codes.iter_mut().zip(upper_bits) {
-                    *code |= (bits >> (2 * run) & 3) << 4;
-                }
-            }
+            add_bits::<2, 4>(codes, exactly(&bytes[128 + 32 * half..160 + 32 * half]));
         }
         for (scale, byte) in self.group_scales.iter_mut().zip(&bytes[192..208]) {
             *scale = byte.cast_signed();
@@ -242,13 +239,23 @@ impl Block {
     /// 256 codes of two bits.
     #[inline(always)]
     fn put_pairs(&mut self, bytes: &[u8; 64]) {
+        self.codes.fill(0);
         for (half, bytes) in bytes.as_chunks::<32>().0.iter().enumerate() {
-            let codes = &mut self.codes[128 * half..128 * half + 128];
-            for (run, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-                for (code, byte) in codes.iter_mut().zip(bytes) {
-                    *code = byte >> (2 * run) & 3;
-                }
-            }
+            add_bits::<2, 0>(&mut self.codes[128 * half..128 * half + 128], bytes);
+        }
+    }
+}
+
+/// Adds to each run of 32 codes the next `COUNT` bits of each byte, from the lowest on, at bit `PLACE`.
+///
+/// A shift by the same number each time is vector code; one by the run's number would not be.
+#[inline(always)]
+fn add_bits<const COUNT: usize, const PLACE: usize>(codes: &mut [u8], bytes: &[u8; 32]) {
+    let mut rest = *bytes;
+    for codes in codes.as_chunks_mut::<32>().0 {
+        for (code, rest) in codes.iter_mut().zip(&mut rest) {
+            *code |= (*rest & ((1 << COUNT) - 1)) << PLACE;
+            *rest >>= COUNT;
         }
     }
 }

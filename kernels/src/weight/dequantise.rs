@@ -72,7 +72,7 @@ fn decode_blocks(weight_type: WeightType, bytes: &[u8], values: &mut [f32]) {
 
 /// The numbers of a block that was taken apart.
 #[inline(always)]
-fn decode_block(form: BlockForm, block: &Block, values: &mut [f32]) {
+pub(crate) fn decode_block(form: BlockForm, block: &Block, values: &mut [f32]) {
     let (scale, minimum) = (block.scale.to_f32(), block.minimum.to_f32());
     let groups = values.chunks_exact_mut(form.group).zip(block.codes.chunks_exact(form.group));
     for (place, (values, codes)) in groups.enumerate() {

@@ -40,7 +40,7 @@ pub enum WeightType {
 }
 
 impl WeightType {
-    /// All of them.
+    /// All of them, in order: the place of each is its number.
     pub const ALL: [Self; 13] = [
         Self::F32,
         Self::F16,
@@ -56,11 +56,6 @@ impl WeightType {
         Self::Q5K,
         Self::Q6K,
     ];
-
-    /// Whether products are computed with it as it is stored; others are packed as a float.
-    pub fn has_products(self) -> bool {
-        self.block_len() == 1 || matches!(self, Self::Q4_0 | Self::Q4_1 | Self::Q8_0)
-    }
 
     /// The name that files and people use.
     pub fn name(self) -> &'static str {

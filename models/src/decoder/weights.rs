@@ -1,6 +1,6 @@
 //! A decoder's weights on its device: q, k, v and gate, up fused, everything packed for its products.
 
-use spillway_kernels::{DType, Device, PackedWeight, Tensor, WeightSource, WeightType};
+use spillway_kernels::{ComputeType, DType, Device, PackedWeight, Tensor, WeightSource};
 
 use crate::arch::{RopeRows, WeightNames};
 use crate::error::ModelError;
@@ -131,27 +131,18 @@ impl WeightLoader<'_> {
                 WeightSource::new(part.weight_type, [part.num_rows(), columns], &part.bytes)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let compute_type = self.policy.compute_type(parts.iter().map(|part| part.weight_type));
-        Ok(PackedWeight::pack(self.device, &sources, compute_type)?)
+        Ok(PackedWeight::pack(self.device, &sources, self.policy.compute_type())?)
     }
 }
 
 impl DtypePolicy {
-    /// The type that matrices of these types are computed with when fused.
-    ///
-    /// Types that differ meet in f32, which holds each of them exactly; files that mix types within a fused product
-    /// are rare.
-    pub(super) fn compute_type(self, types: impl IntoIterator<Item = WeightType>) -> WeightType {
+    /// What matrices are computed with.
+    fn compute_type(self) -> ComputeType {
         match self {
-            Self::F32 => WeightType::F32,
-            Self::Bf16 => WeightType::BF16,
-            Self::F16 => WeightType::F16,
-            Self::Auto => {
-                let mut types = types.into_iter();
-                let first = types.next().unwrap_or(WeightType::F32);
-                let is_uniform = types.all(|other| other == first);
-                if is_uniform && first.has_products() { first } else { WeightType::F32 }
-            }
+            Self::Auto => ComputeType::Stored,
+            Self::F32 => ComputeType::F32,
+            Self::Bf16 => ComputeType::BF16,
+            Self::F16 => ComputeType::F16,
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Each row is converted on its own, so its bits do not depend on the other rows.
 
-use crate::weight::{QUANT_BLOCK, WeightType};
+use crate::weight::QUANT_BLOCK;
+use crate::weight::block::{BlockForm, Offset};
 
 use super::super::disjoint::Disjoint;
 use super::super::isa::Task;
@@ -63,64 +64,54 @@ impl Task for PairRow<'_> {
     }
 }
 
-/// Rows of i8 with what each block of 32 needs besides.
+/// Rows of i8 with what each block of 32, and each group of 16 or 32, needs besides.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Quantised<'a> {
     /// `[rows, k]`
     pub(super) numbers: &'a [i8],
     /// `[rows, k / 32]`
     pub(super) scales: &'a [f32],
-    /// `[rows, k / 32]`: the block's sum times the weight's zero point, negated, as i32; or for a
-    /// weight with minima, the block's sum times its scale, as the bits of an f32.
+    /// `[rows, k / group]`: the group's sum times the weight's zero point, negated, as i32; or for a
+    /// weight with minima, the group's sum times its scale, as the bits of an f32.
     pub(super) offsets: &'a [i32],
 }
 
-/// How a block's sum enters a product.
-#[derive(Debug, Clone, Copy)]
-enum Offset {
-    /// The weight's bytes stand for themselves less this.
-    ZeroPoint(i32),
-    /// The weight has a minimum of its own in each block.
-    Minimum,
-}
-
-/// Rounds rows to i8: the largest of a block becomes 127.
+/// Rounds rows to i8: the largest of a block of 32 becomes 127. Groups are those of the weight.
 pub(super) fn quantise<'a>(
     cpu: &CpuDevice,
     workspace: &'a mut CpuWorkspace,
     x: &[f32],
     k: usize,
-    weight_type: WeightType,
+    form: BlockForm,
 ) -> Quantised<'a> {
-    let (rows, num_blocks) = (x.len() / k, k / QUANT_BLOCK);
-    let offset = match weight_type {
-        WeightType::Q4_1 => Offset::Minimum,
-        WeightType::Q8_0 => Offset::ZeroPoint(128),
-        _ => Offset::ZeroPoint(8),
-    };
+    let (rows, num_blocks, num_groups) = (x.len() / k, k / QUANT_BLOCK, k / form.group);
     let numbers = Disjoint::new(&mut workspace.numbers.as_mut_slice::<i8>()[..rows * k]);
     let scales = Disjoint::new(&mut workspace.scales.as_mut_slice::<f32>()[..rows * num_blocks]);
-    let offsets = Disjoint::new(&mut workspace.offsets.as_mut_slice::<i32>()[..rows * num_blocks]);
+    let offsets = Disjoint::new(&mut workspace.offsets.as_mut_slice::<i32>()[..rows * num_groups]);
     cpu.for_each_unit(rows.div_ceil(ROWS_PER_UNIT), &|_, unit| {
         let first = unit * ROWS_PER_UNIT;
         let last = rows.min(first + ROWS_PER_UNIT);
-        let blocks = first * num_blocks..last * num_blocks;
         // SAFETY: units are ranges of rows that do not overlap.
-        let (numbers, scales, offsets) =
-            unsafe { (numbers.part(first * k..last * k), scales.part(blocks.clone()), offsets.part(blocks)) };
-        cpu.isa.run(QuantiseRows { x: &x[first * k..last * k], offset, numbers, scales, offsets });
+        let (numbers, scales, offsets) = unsafe {
+            (
+                numbers.part(first * k..last * k),
+                scales.part(first * num_blocks..last * num_blocks),
+                offsets.part(first * num_groups..last * num_groups),
+            )
+        };
+        cpu.isa.run(QuantiseRows { x: &x[first * k..last * k], form, numbers, scales, offsets });
     });
     Quantised {
         numbers: &workspace.numbers.as_slice()[..rows * k],
         scales: &workspace.scales.as_slice()[..rows * num_blocks],
-        offsets: &workspace.offsets.as_slice()[..rows * num_blocks],
+        offsets: &workspace.offsets.as_slice()[..rows * num_groups],
     }
 }
 
-/// Whole rows, seen as blocks of 32: a number and two values for each block.
+/// Whole rows, seen as blocks of 32: 32 numbers, a scale, and one or two offsets for each block.
 struct QuantiseRows<'a> {
     x: &'a [f32],
-    offset: Offset,
+    form: BlockForm,
     numbers: &'a mut [i8],
     scales: &'a mut [f32],
     offsets: &'a mut [i32],
@@ -129,27 +120,32 @@ struct QuantiseRows<'a> {
 impl Task for QuantiseRows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        let offset = |sum: i32, scale: f32| match self.form.offset {
+            Offset::ZeroPoint(zero) => -i32::from(zero) * sum,
+            Offset::Minimum => (scale * sum as f32).to_bits().cast_signed(),
+        };
         let blocks = self.x.as_chunks::<QUANT_BLOCK>().0;
         let targets = self.numbers.as_chunks_mut::<QUANT_BLOCK>().0;
-        let parts = self.scales.iter_mut().zip(self.offsets);
-        for ((block, target), (scale, offset)) in blocks.iter().zip(targets).zip(parts) {
-            let sum = quantise_block(simd, block, target, scale);
-            *offset = match self.offset {
-                Offset::ZeroPoint(zero) => -zero * sum,
-                Offset::Minimum => (*scale * sum as f32).to_bits().cast_signed(),
-            };
+        let offsets = self.offsets.chunks_exact_mut(QUANT_BLOCK / self.form.group);
+        for (((block, target), scale), offsets) in blocks.iter().zip(targets).zip(self.scales).zip(offsets) {
+            let [first, second] = quantise_block(simd, block, target, scale);
+            match offsets {
+                [both] => *both = offset(first.wrapping_add(second), *scale),
+                [one, other] => (*one, *other) = (offset(first, *scale), offset(second, *scale)),
+                _ => unreachable!("a group is a block of 32 or half of one"),
+            }
         }
     }
 }
 
-/// Rounds one block and returns the sum of its integers.
+/// Rounds one block and returns the sums of the integers of its halves.
 #[inline(always)]
 fn quantise_block<S: Simd>(
     simd: S,
     block: &[f32; QUANT_BLOCK],
     target: &mut [i8; QUANT_BLOCK],
     scale: &mut f32,
-) -> i32 {
+) -> [i32; 2] {
     // SAFETY: the array holds twice sixteen values.
     let (low, high) = unsafe { (simd.load(block.as_ptr()), simd.load(block.as_ptr().add(LANES))) };
     let zero = simd.splat(0.0);
@@ -164,5 +160,5 @@ fn quantise_block<S: Simd>(
         simd.store_low_bytes(target.as_mut_ptr(), low);
         simd.store_low_bytes(target.as_mut_ptr().add(LANES), high);
     }
-    simd.sum_int(low).wrapping_add(simd.sum_int(high))
+    [simd.sum_int(low), simd.sum_int(high)]
 }

@@ -1,50 +1,112 @@
-//! Tiles of `Q4_0`, `Q4_1` and `Q8_0` weights with activations in i8.
+//! Tiles of quantised weights with activations in i8: one kernel for all types, by their forms.
 //!
-//! The integer sums of a block are exact, so any instruction gives the same. Then, in ascending order
-//! of blocks, `sum += (scale_w * scale_x) * integers`, and for `Q4_1` `sum += minimum_w * sum_x`.
+//! The integer sums of a group are exact, so any instruction gives the same. Then, in ascending order of
+//! groups, `sum += (scale_w * scale_x) * integers`, and for types with minima
+//! `sum += minimum_w * sum_x`. Where groups have integer scales, `scale_w` is the block's scale times
+//! these, which f32 holds exactly.
 
 #![expect(
     clippy::needless_range_loop,
     reason = "loops of fixed length over several arrays of registers, which must unroll"
 )]
 
-use crate::weight::QUANT_BLOCK;
+use crate::weight::block::{BlockForm, Offset};
+use crate::weight::{QUANT_BLOCK, WeightType};
 
 use super::super::isa::Extension;
 use super::super::simd::{LANES, Simd};
-use super::super::weight::PanelLayout;
+use super::super::weight::{PanelLayout, VECTOR_BYTES};
 use super::inputs::Quantised;
 use super::{PREFETCH_BYTES, Panels};
 
-/// Weights of four bits: `Q4_1` if `MINIMUM`, else `Q4_0`.
+/// Quads of a block of 32.
+const QUADS: usize = 8;
+/// Blocks of 32 in a block of 256.
+const LARGE_BLOCK: usize = 8;
+
+/// Weights of type number `TYPE`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct NibblePanels<'a, const MINIMUM: bool> {
+pub(super) struct BlockPanels<'a, const TYPE: usize> {
     layout: PanelLayout,
     panels: &'a [u8],
     inputs: Quantised<'a>,
 }
 
-/// Weights of eight bits: `Q8_0`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BytePanels<'a> {
-    layout: PanelLayout,
-    panels: &'a [u8],
-    inputs: Quantised<'a>,
-}
+impl<'a, const TYPE: usize> BlockPanels<'a, TYPE> {
+    /// What the type's blocks are.
+    pub(super) const FORM: BlockForm =
+        BlockForm::of(WeightType::ALL[TYPE]).expect("only quantised types have block panels");
+    /// Groups in a block of 32.
+    const GROUPS: usize = QUANT_BLOCK / Self::FORM.group;
+    /// Quads of a group.
+    const GROUP_QUADS: usize = QUADS / Self::GROUPS;
+    /// Cache lines of a panel for each block of 32.
+    const LINES: usize = {
+        let [lower, upper] = Self::FORM.code_bits;
+        let scale_bytes = if Self::FORM.has_group_scales() { Self::GROUPS * LANES + 4 } else { 2 * LANES };
+        let scale_bytes = if Self::FORM.has_minima() { 2 * scale_bytes } else { scale_bytes };
+        ((lower + upper) * VECTOR_BYTES + scale_bytes).div_ceil(64)
+    };
 
-impl<'a, const MINIMUM: bool> NibblePanels<'a, MINIMUM> {
     pub(super) fn new(layout: PanelLayout, panels: &'a [u8], inputs: Quantised<'a>) -> Self {
         Self { layout, panels, inputs }
     }
-}
 
-impl<'a> BytePanels<'a> {
-    pub(super) fn new(layout: PanelLayout, panels: &'a [u8], inputs: Quantised<'a>) -> Self {
-        Self { layout, panels, inputs }
+    /// The codes of quad `quad` of block `block` in all lanes.
+    ///
+    /// # Safety
+    ///
+    /// `panel` must be a panel of this layout that has the block.
+    #[inline(always)]
+    unsafe fn codes<S: Simd>(self, simd: S, panel: *const u8, block: usize, quad: usize) -> S::Bytes {
+        let [lower, upper] = const { Self::FORM.code_bits };
+        // SAFETY: the caller vouches for the panel; a block has `bits` vectors in each plane.
+        let vector = |plane: usize, bits: usize| unsafe {
+            simd.load_bytes(panel.add(plane + (block * bits + quad % bits) * VECTOR_BYTES))
+        };
+        let shift = |bits: usize| (quad / bits * bits) as i32;
+        let mask = |bits: usize| ((1_u32 << bits) - 1) as u8;
+        let low = vector(0, lower);
+        if lower == 8 {
+            return low;
+        }
+        let low = simd.bit_field(low, shift(lower), mask(lower));
+        if upper == 0 {
+            return low;
+        }
+        let high = vector(self.layout.planes.upper_bits, upper);
+        simd.or(low, simd.bit_field(high, shift(upper) - lower as i32, mask(upper) << lower))
+    }
+
+    /// What group `group` of block `block` is scaled by, and its minimum, in all lanes.
+    ///
+    /// # Safety
+    ///
+    /// `panel` must be a panel of this layout that has the block.
+    #[inline(always)]
+    unsafe fn group<S: Simd>(self, simd: S, panel: *const u8, block: usize, group: usize) -> [S::Floats; 2] {
+        let planes = self.layout.planes;
+        let (groups, blocks) = ((block * Self::GROUPS + group) * LANES, block / LARGE_BLOCK * LANES);
+        // SAFETY: the caller vouches for the panel; the planes have sixteen values for each group and
+        // each block of 256.
+        let factor = |plane: usize, block_plane: usize| unsafe {
+            if const { Self::FORM.has_group_scales() } {
+                let shared = simd.load_f16(panel.add(block_plane + blocks * 2).cast());
+                simd.mul(shared, simd.load_i8(panel.add(plane + groups).cast()))
+            } else {
+                simd.load_f16(panel.add(plane + groups * 2).cast())
+            }
+        };
+        let scale = factor(planes.scales, planes.block_scales);
+        if const { Self::FORM.has_minima() } {
+            [scale, factor(planes.minima, planes.block_minima)]
+        } else {
+            [scale, scale]
+        }
     }
 }
 
-impl<const MINIMUM: bool> Panels for NibblePanels<'_, MINIMUM> {
+impl<const TYPE: usize> Panels for BlockPanels<'_, TYPE> {
     const EXTENSION: Extension = Extension::Bytes;
     const PAIRED: bool = false;
 
@@ -56,41 +118,27 @@ impl<const MINIMUM: bool> Panels for NibblePanels<'_, MINIMUM> {
         panel: usize,
     ) -> [[S::Floats; P]; R] {
         let layout = self.layout;
-        let num_blocks = layout.k / QUANT_BLOCK;
         let mut sums = [[simd.splat(0.0); P]; R];
         // SAFETY: the caller vouches for rows `row..row + R` of the inputs and for panels
-        // `panel..panel + P`, each with `num_blocks` blocks at the layout's places.
+        // `panel..panel + P`, each with `k / 32` blocks at the layout's places.
         unsafe {
-            for block in 0..num_blocks {
+            for block in 0..layout.k / QUANT_BLOCK {
                 for p in 0..P {
                     let panel = self.panels.as_ptr().add((panel + p) * layout.panel_bytes);
-                    prefetch_block::<S, 5>(simd, panel.wrapping_add(block * 5 * 64));
-                    let inputs = BlockInputs::new(&self.inputs, row, block, layout.k);
-                    let mut integers = [simd.splat_int(0); R];
-                    if !MINIMUM {
+                    prefetch_lines(simd, panel.wrapping_add(block * Self::LINES * 64), Self::LINES);
+                    let inputs = BlockInputs::new(&self.inputs, row, block, layout.k, Self::GROUPS);
+                    for group in 0..Self::GROUPS {
+                        let integers = self.group_sums::<S, R>(simd, panel, inputs, (block, group));
+                        let [scales, minima] = self.group(simd, panel, block, group);
                         for r in 0..R {
-                            integers[r] = simd.splat_int(inputs.offset(r));
+                            let scales = simd.mul(scales, simd.splat(inputs.scale(r)));
+                            sums[r][p] = simd.fma(simd.to_floats(integers[r]), scales, sums[r][p]);
                         }
-                    }
-                    for quad in 0..4 {
-                        let bytes = simd.load_bytes(panel.add((block * 4 + quad) * 64));
-                        let (low, high) = (simd.low_nibbles(bytes), simd.high_nibbles(bytes));
-                        for r in 0..R {
-                            integers[r] = simd.dot_nibbles(integers[r], low, inputs.four(r, quad));
-                            integers[r] = simd.dot_nibbles(integers[r], high, inputs.four(r, quad + 4));
-                        }
-                    }
-                    let halves = block * LANES * 2;
-                    let scales = simd.load_f16(panel.add(layout.number_bytes + halves).cast());
-                    for r in 0..R {
-                        let scales = simd.mul(scales, simd.splat(inputs.scale(r)));
-                        sums[r][p] = simd.fma(simd.to_floats(integers[r]), scales, sums[r][p]);
-                    }
-                    if MINIMUM {
-                        let minima = simd.load_f16(panel.add(layout.min_offset() + halves).cast());
-                        for r in 0..R {
-                            let sum = f32::from_bits(inputs.offset(r).cast_unsigned());
-                            sums[r][p] = simd.fma(minima, simd.splat(sum), sums[r][p]);
+                        if const { Self::FORM.has_minima() } {
+                            for r in 0..R {
+                                let sum = f32::from_bits(inputs.offset(r, group).cast_unsigned());
+                                sums[r][p] = simd.fma(minima, simd.splat(sum), sums[r][p]);
+                            }
                         }
                     }
                 }
@@ -100,47 +148,43 @@ impl<const MINIMUM: bool> Panels for NibblePanels<'_, MINIMUM> {
     }
 }
 
-impl Panels for BytePanels<'_> {
-    const EXTENSION: Extension = Extension::Bytes;
-    const PAIRED: bool = false;
-
+impl<const TYPE: usize> BlockPanels<'_, TYPE> {
+    /// The integer sums of one group for some rows.
+    ///
+    /// # Safety
+    ///
+    /// `panel` must be a panel of this layout that has the block; `inputs` must be that block's and have
+    /// `R` rows.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const P: usize>(
+    unsafe fn group_sums<S: Simd, const R: usize>(
         self,
         simd: S,
-        row: usize,
-        panel: usize,
-    ) -> [[S::Floats; P]; R] {
-        let layout = self.layout;
-        let num_blocks = layout.k / QUANT_BLOCK;
-        let mut sums = [[simd.splat(0.0); P]; R];
-        // SAFETY: the caller vouches for rows `row..row + R` of the inputs and for panels
-        // `panel..panel + P`, each with `num_blocks` blocks at the layout's places.
+        panel: *const u8,
+        inputs: BlockInputs,
+        (block, group): (usize, usize),
+    ) -> [S::Ints; R] {
+        let mut integers = [simd.splat_int(0); R];
+        // SAFETY: the caller vouches for the panel and the inputs.
         unsafe {
-            for block in 0..num_blocks {
-                for p in 0..P {
-                    let panel = self.panels.as_ptr().add((panel + p) * layout.panel_bytes);
-                    prefetch_block::<S, 9>(simd, panel.wrapping_add(block * 17 * 32));
-                    let inputs = BlockInputs::new(&self.inputs, row, block, layout.k);
-                    let mut integers = [simd.splat_int(0); R];
-                    for r in 0..R {
-                        integers[r] = simd.splat_int(inputs.offset(r));
-                    }
-                    for quad in 0..8 {
-                        let bytes = simd.load_bytes(panel.add((block * 8 + quad) * 64));
-                        for r in 0..R {
-                            integers[r] = simd.dot_bytes(integers[r], bytes, inputs.four(r, quad));
-                        }
-                    }
-                    let scales = simd.load_f16(panel.add(layout.number_bytes + block * LANES * 2).cast());
-                    for r in 0..R {
-                        let scales = simd.mul(scales, simd.splat(inputs.scale(r)));
-                        sums[r][p] = simd.fma(simd.to_floats(integers[r]), scales, sums[r][p]);
-                    }
+            if let Offset::ZeroPoint(_) = const { Self::FORM.offset } {
+                for r in 0..R {
+                    integers[r] = simd.splat_int(inputs.offset(r, group));
+                }
+            }
+            for quad in 0..Self::GROUP_QUADS {
+                let quad = group * Self::GROUP_QUADS + quad;
+                let codes = self.codes(simd, panel, block, quad);
+                for r in 0..R {
+                    let inputs = inputs.four(r, quad);
+                    integers[r] = if const { Self::FORM.code_bits[0] == 8 } {
+                        simd.dot_bytes(integers[r], codes, inputs)
+                    } else {
+                        simd.dot_codes(integers[r], codes, inputs)
+                    };
                 }
             }
         }
-        sums
+        integers
     }
 }
 
@@ -152,6 +196,7 @@ struct BlockInputs {
     offsets: *const i32,
     row_quads: usize,
     row_blocks: usize,
+    groups: usize,
 }
 
 impl BlockInputs {
@@ -161,7 +206,7 @@ impl BlockInputs {
     ///
     /// That row must exist and have that block; so must every row that is read.
     #[inline(always)]
-    unsafe fn new(inputs: &Quantised<'_>, row: usize, block: usize, k: usize) -> Self {
+    unsafe fn new(inputs: &Quantised<'_>, row: usize, block: usize, k: usize, groups: usize) -> Self {
         let (row_quads, row_blocks) = (k / 4, k / QUANT_BLOCK);
         let place = row * row_blocks + block;
         // SAFETY: the caller vouches for the row and the block.
@@ -169,9 +214,10 @@ impl BlockInputs {
             Self {
                 numbers: inputs.numbers.as_ptr().add(place * QUANT_BLOCK).cast(),
                 scales: inputs.scales.as_ptr().add(place),
-                offsets: inputs.offsets.as_ptr().add(place),
+                offsets: inputs.offsets.as_ptr().add(place * groups),
                 row_quads,
                 row_blocks,
+                groups,
             }
         }
     }
@@ -190,18 +236,18 @@ impl BlockInputs {
         unsafe { *self.scales.add(r * self.row_blocks) }
     }
 
-    /// The offset of row `r`.
+    /// The offset of group `group` of row `r`.
     #[inline(always)]
-    unsafe fn offset(self, r: usize) -> i32 {
-        // SAFETY: `new`'s caller vouches for the row.
-        unsafe { *self.offsets.add(r * self.row_blocks) }
+    unsafe fn offset(self, r: usize, group: usize) -> i32 {
+        // SAFETY: `new`'s caller vouches for the row; a block has `groups` groups.
+        unsafe { *self.offsets.add(r * self.row_blocks * self.groups + group) }
     }
 }
 
-/// Asks for `N` cache lines that tiles will read later.
+/// Asks for cache lines that tiles will read later.
 #[inline(always)]
-fn prefetch_block<S: Simd, const N: usize>(simd: S, now: *const u8) {
-    for line in 0..N {
+fn prefetch_lines<S: Simd>(simd: S, now: *const u8, count: usize) {
+    for line in 0..count {
         simd.prefetch(now.wrapping_add(PREFETCH_BYTES + line * 64));
     }
 }

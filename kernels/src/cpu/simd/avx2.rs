@@ -75,6 +75,16 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         unsafe { (widen_bf16(_mm_loadu_si128(from.cast())), widen_bf16(_mm_loadu_si128(from.add(8).cast()))) }
     }
     #[inline(always)]
+    unsafe fn load_i8(self, from: *const i8) -> Self::Floats {
+        // SAFETY: `self` proves the features; the caller vouches for the memory, which needs no alignment.
+        unsafe {
+            (
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.add(8).cast()))),
+            )
+        }
+    }
+    #[inline(always)]
     unsafe fn load_bytes(self, from: *const u8) -> Self::Bytes {
         // SAFETY: `self` proves the features; the caller vouches for the memory, which needs no alignment.
         unsafe { (_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())) }
@@ -203,24 +213,27 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         unsafe { transpose_16(&rows) }
     }
     #[inline(always)]
-    fn low_nibbles(self, a: Self::Bytes) -> Self::Bytes {
+    fn bit_field(self, a: Self::Bytes, right: i32, mask: u8) -> Self::Bytes {
         // SAFETY: `self` proves the features; no memory is touched.
         unsafe {
-            let mask = _mm256_set1_epi8(15);
-            (_mm256_and_si256(a.0, mask), _mm256_and_si256(a.1, mask))
-        }
-    }
-    #[inline(always)]
-    fn high_nibbles(self, a: Self::Bytes) -> Self::Bytes {
-        // SAFETY: `self` proves the features; no memory is touched.
-        unsafe {
-            let mask = _mm256_set1_epi8(15);
-            let (low, high) = (_mm256_srli_epi16::<4>(a.0), _mm256_srli_epi16::<4>(a.1));
+            // Counts are constants where this becomes part of a loop that is unrolled.
+            let count = _mm_cvtsi32_si128(right.abs());
+            let (low, high) = match right {
+                0 => a,
+                1.. => (_mm256_srl_epi16(a.0, count), _mm256_srl_epi16(a.1, count)),
+                ..0 => (_mm256_sll_epi16(a.0, count), _mm256_sll_epi16(a.1, count)),
+            };
+            let mask = _mm256_set1_epi8(mask.cast_signed());
             (_mm256_and_si256(low, mask), _mm256_and_si256(high, mask))
         }
     }
     #[inline(always)]
-    fn dot_nibbles(self, sum: Self::Ints, weights: Self::Bytes, inputs: i32) -> Self::Ints {
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
+        // SAFETY: `self` proves the features; no memory is touched.
+        unsafe { (_mm256_or_si256(a.0, b.0), _mm256_or_si256(a.1, b.1)) }
+    }
+    #[inline(always)]
+    fn dot_codes(self, sum: Self::Ints, weights: Self::Bytes, inputs: i32) -> Self::Ints {
         // SAFETY: `self` proves the features; no memory is touched.
         unsafe {
             let inputs = _mm256_set1_epi32(inputs);

@@ -75,6 +75,11 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         }
     }
     #[inline(always)]
+    unsafe fn load_i8(self, from: *const i8) -> Self::Floats {
+        // SAFETY: `self` proves the features; the caller vouches for the memory, which needs no alignment.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+    #[inline(always)]
     unsafe fn load_bytes(self, from: *const u8) -> Self::Bytes {
         // SAFETY: `self` proves the features; the caller vouches for the memory, which needs no alignment.
         unsafe { _mm512_loadu_si512(from.cast()) }
@@ -195,17 +200,25 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { transpose_16(&rows) }
     }
     #[inline(always)]
-    fn low_nibbles(self, a: Self::Bytes) -> Self::Bytes {
+    fn bit_field(self, a: Self::Bytes, right: i32, mask: u8) -> Self::Bytes {
         // SAFETY: `self` proves the features; no memory is touched.
-        unsafe { _mm512_and_si512(a, _mm512_set1_epi8(15)) }
+        unsafe {
+            // Counts are constants where this becomes part of a loop that is unrolled.
+            let shifted = match right {
+                0 => a,
+                1.. => _mm512_srl_epi16(a, _mm_cvtsi32_si128(right)),
+                ..0 => _mm512_sll_epi16(a, _mm_cvtsi32_si128(-right)),
+            };
+            _mm512_and_si512(shifted, _mm512_set1_epi8(mask.cast_signed()))
+        }
     }
     #[inline(always)]
-    fn high_nibbles(self, a: Self::Bytes) -> Self::Bytes {
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves the features; no memory is touched.
-        unsafe { _mm512_and_si512(_mm512_srli_epi16::<4>(a), _mm512_set1_epi8(15)) }
+        unsafe { _mm512_or_si512(a, b) }
     }
     #[inline(always)]
-    fn dot_nibbles(self, sum: Self::Ints, weights: Self::Bytes, inputs: i32) -> Self::Ints {
+    fn dot_codes(self, sum: Self::Ints, weights: Self::Bytes, inputs: i32) -> Self::Ints {
         // SAFETY: `self` proves the features; no memory is touched.
         unsafe { _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(inputs)) }
     }

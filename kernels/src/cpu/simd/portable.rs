@@ -59,6 +59,12 @@ impl Simd for Portable {
         bits.map(|bits| f32::from_bits(u32::from(bits) << 16))
     }
     #[inline(always)]
+    unsafe fn load_i8(self, from: *const i8) -> Self::Floats {
+        // SAFETY: as in `load`.
+        let numbers = unsafe { from.cast::<[i8; LANES]>().read_unaligned() };
+        numbers.map(f32::from)
+    }
+    #[inline(always)]
     unsafe fn load_bytes(self, from: *const u8) -> Self::Bytes {
         // SAFETY: the caller vouches for 64 bytes.
         unsafe { from.cast::<Self::Bytes>().read_unaligned() }
@@ -146,15 +152,15 @@ impl Simd for Portable {
         from_fn(|column| from_fn(|row| rows[row][column]))
     }
     #[inline(always)]
-    fn low_nibbles(self, a: Self::Bytes) -> Self::Bytes {
-        a.map(|byte| byte & 15)
+    fn bit_field(self, a: Self::Bytes, right: i32, mask: u8) -> Self::Bytes {
+        a.map(|byte| (if right < 0 { byte << -right } else { byte >> right }) & mask)
     }
     #[inline(always)]
-    fn high_nibbles(self, a: Self::Bytes) -> Self::Bytes {
-        a.map(|byte| byte >> 4)
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
+        from_fn(|byte| a[byte] | b[byte])
     }
     #[inline(always)]
-    fn dot_nibbles(self, sum: Self::Ints, weights: Self::Bytes, inputs: i32) -> Self::Ints {
+    fn dot_codes(self, sum: Self::Ints, weights: Self::Bytes, inputs: i32) -> Self::Ints {
         self.dot_bytes(sum, weights, inputs)
     }
     #[inline(always)]

@@ -126,6 +126,18 @@ impl<P: FloatPanel> Task for PackFloats<'_, P> {
     }
 }
 
+/// Reads one lane of a panel of floats.
+pub(super) fn read_lane(weight_type: WeightType, panel: &[u8], lane: usize, values: &mut [f32]) {
+    for (index, value) in values.iter_mut().enumerate() {
+        let (place, size) = match weight_type {
+            WeightType::F32 => (index * LANES + lane, 4),
+            WeightType::BF16 => ((index / 2 * LANES + lane) * 2 + index % 2, 2),
+            _ => (index * LANES + lane, 2),
+        };
+        decode_numbers(weight_type, &panel[place * size..][..size], std::slice::from_mut(value));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use half::bf16;

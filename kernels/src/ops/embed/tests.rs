@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ops::testing::{Random, batch_of_tokens, devices, tensor, values};
-use crate::weight::{WeightSource, WeightType};
+use crate::weight::{ComputeType, WeightSource, WeightType};
 
 #[test]
 fn gathers_rows_of_float_tables_unchanged() {
@@ -12,7 +12,7 @@ fn gathers_rows_of_float_tables_unchanged() {
     let bytes: Vec<u8> = table.iter().flat_map(|number| number.to_le_bytes()).collect();
     for device in devices() {
         let source = WeightSource::new(WeightType::F32, [vocab, hidden], &bytes).expect("bytes fit");
-        let weight = PackedWeight::pack(&device, &[source], WeightType::F32).expect("packs");
+        let weight = PackedWeight::pack(&device, &[source], ComputeType::F32).expect("packs");
         for num_tokens in [0, 1, 9, 40] {
             let tokens: Vec<u32> = (0..num_tokens).map(|_| random.below(vocab) as u32).collect();
             let mut out = tensor(&device, [tokens.len(), hidden], &vec![f32::NAN; tokens.len() * hidden]);
@@ -31,7 +31,7 @@ fn gathers_rows_of_float_tables_unchanged() {
 fn refuses_a_token_past_the_table() {
     let device = devices().remove(0);
     let source = WeightSource::new(WeightType::F32, [2, 1], &[0; 8]).expect("bytes fit");
-    let weight = PackedWeight::pack(&device, &[source], WeightType::F32).expect("packs");
+    let weight = PackedWeight::pack(&device, &[source], ComputeType::F32).expect("packs");
     let mut out = tensor(&device, [1, 1], &[0.0]);
     let error = embed(&device, &batch_of_tokens(&[2]), &weight, out.view_mut()).expect_err("no such token");
     assert_eq!(error.to_string(), "`token` is 2, limit 1");
