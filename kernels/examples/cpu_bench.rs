@@ -1,9 +1,9 @@
 //! Measures the CPU's products: memory read while decoding, operations while prefilling.
 //!
-//! `cargo run --release -p spillway-kernels --example cpu_bench [isa] [threads]`, with `isa` one of
-//! auto, avx512, avx2, portable. Every figure is the best of several short runs, since other work on
-//! the machine only ever makes them worse. Weights are taken in turn from more memory than the caches
-//! hold.
+//! `cargo run --release -p spillway-kernels --example cpu_bench [isa] [threads] [type]`, with `isa` one of
+//! auto, avx512, avx2, portable, and `type` to measure products of that type alone. Every figure is the
+//! best of several short runs, since other work on the machine only ever makes them worse. Weights are
+//! taken in turn from more memory than the caches hold.
 
 #![expect(clippy::disallowed_methods, reason = "measures real time")]
 
@@ -38,13 +38,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Device::Cpu(cpu) => println!("{} with {} threads", cpu.isa(), cpu.num_threads()),
     }
     println!("type   n x k        1 row GB/s   1 row us   8 rows GOP/s   {PREFILL_TOKENS} rows GOP/s");
-    for weight_type in WeightType::ALL {
+    let only = arguments.next();
+    let chosen = |weight_type: &WeightType| only.as_deref().is_none_or(|only| only == weight_type.name());
+    for weight_type in WeightType::ALL.into_iter().filter(chosen) {
         for shape in [[2048, 2048], [576, 576], [3072, 576], [576, 1536]] {
             if weight_type.row_bytes(shape[1]).is_none() {
                 continue;
             }
             print_products(&device, weight_type, shape)?;
         }
+    }
+    if only.is_some() {
+        return Ok(());
     }
     for (layers, head) in [
         (WeightType::Q4_1, WeightType::Q8_0),

@@ -21,6 +21,8 @@ use super::{PREFETCH_BYTES, Panels};
 
 /// Quads of a block of 32.
 const QUADS: usize = 8;
+/// Most groups of a block of 32.
+const MAX_GROUPS: usize = 2;
 /// Blocks of 32 in a block of 256.
 const LARGE_BLOCK: usize = 8;
 
@@ -60,56 +62,82 @@ impl<'a, const TYPE: usize> BlockPanels<'a, TYPE> {
     #[inline(always)]
     unsafe fn codes<S: Simd>(self, simd: S, panel: *const u8, block: usize, quad: usize) -> S::Bytes {
         let [lower, upper] = const { Self::FORM.code_bits };
-        // SAFETY: the caller vouches for the panel; a block has `bits` vectors in each plane.
-        let vector = |plane: usize, bits: usize| unsafe {
-            simd.load_bytes(panel.add(plane + (block * bits + quad % bits) * VECTOR_BYTES))
-        };
-        let shift = |bits: usize| (quad / bits * bits) as i32;
-        let mask = |bits: usize| ((1_u32 << bits) - 1) as u8;
-        let low = vector(0, lower);
+        // SAFETY: the caller vouches for the panel.
+        let low = unsafe { load_vector(simd, panel, (block, quad), lower) };
         if lower == 8 {
             return low;
         }
-        let low = simd.bit_field(low, shift(lower), mask(lower));
+        let low = simd.bit_field(low, shift(quad, lower), mask(lower));
         if upper == 0 {
             return low;
         }
-        let high = vector(self.layout.planes.upper_bits, upper);
-        simd.or(low, simd.bit_field(high, shift(upper) - lower as i32, mask(upper) << lower))
+        // SAFETY: as above; the plane of upper bits begins there.
+        let high =
+            unsafe { load_vector(simd, panel.add(self.layout.planes.upper_bits), (block, quad), upper) };
+        simd.or(low, simd.bit_field(high, shift(quad, upper) - lower as i32, mask(upper) << lower))
     }
 
-    /// What group `group` of block `block` is scaled by, and its minimum, in all lanes.
+    /// What group `group` of block `block` is scaled by, in all lanes, or its minimum: a plane of groups
+    /// and one of blocks belong to each.
     ///
     /// # Safety
     ///
-    /// `panel` must be a panel of this layout that has the block.
+    /// `panel` must be a panel of this layout that has the block, and the planes must be two of its.
     #[inline(always)]
-    unsafe fn group<S: Simd>(self, simd: S, panel: *const u8, block: usize, group: usize) -> [S::Floats; 2] {
-        let planes = self.layout.planes;
-        let (groups, blocks) = ((block * Self::GROUPS + group) * LANES, block / LARGE_BLOCK * LANES);
+    unsafe fn factor<S: Simd>(
+        simd: S,
+        panel: *const u8,
+        (plane, block_plane): (usize, usize),
+        (block, group): (usize, usize),
+    ) -> S::Floats {
+        let groups = (block * Self::GROUPS + group) * LANES;
         // SAFETY: the caller vouches for the panel; the planes have sixteen values for each group and
         // each block of 256.
-        let factor = |plane: usize, block_plane: usize| unsafe {
+        unsafe {
             if const { Self::FORM.has_group_scales() } {
+                let blocks = block / LARGE_BLOCK * LANES;
                 let shared = simd.load_f16(panel.add(block_plane + blocks * 2).cast());
                 simd.mul(shared, simd.load_i8(panel.add(plane + groups).cast()))
             } else {
                 simd.load_f16(panel.add(plane + groups * 2).cast())
             }
-        };
-        let scale = factor(planes.scales, planes.block_scales);
-        if const { Self::FORM.has_minima() } {
-            [scale, factor(planes.minima, planes.block_minima)]
-        } else {
-            [scale, scale]
         }
     }
+}
+
+/// The vector with the bits of quad `quad` of block `block` in a plane of `bits` bits.
+///
+/// # Safety
+///
+/// There must be such a plane at `plane`, with that block.
+#[inline(always)]
+unsafe fn load_vector<S: Simd>(
+    simd: S,
+    plane: *const u8,
+    (block, quad): (usize, usize),
+    bits: usize,
+) -> S::Bytes {
+    // SAFETY: the caller vouches for the plane; a block has `bits` vectors in it.
+    unsafe { simd.load_bytes(plane.add((block * bits + quad % bits) * VECTOR_BYTES)) }
+}
+
+/// The place of a quad's bits in each byte of its vector.
+#[inline(always)]
+fn shift(quad: usize, bits: usize) -> i32 {
+    (quad / bits * bits) as i32
+}
+
+/// The lowest `bits` bits.
+#[inline(always)]
+fn mask(bits: usize) -> u8 {
+    ((1_u32 << bits) - 1) as u8
 }
 
 impl<const TYPE: usize> Panels for BlockPanels<'_, TYPE> {
     const EXTENSION: Extension = Extension::Bytes;
     const PAIRED: bool = false;
 
+    // All arrays of registers stay within this function: handed to another, they would go through memory.
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const P: usize>(
         self,
@@ -118,6 +146,7 @@ impl<const TYPE: usize> Panels for BlockPanels<'_, TYPE> {
         panel: usize,
     ) -> [[S::Floats; P]; R] {
         let layout = self.layout;
+        let planes = layout.planes;
         let mut sums = [[simd.splat(0.0); P]; R];
         // SAFETY: the caller vouches for rows `row..row + R` of the inputs and for panels
         // `panel..panel + P`, each with `k / 32` blocks at the layout's places.
@@ -127,14 +156,42 @@ impl<const TYPE: usize> Panels for BlockPanels<'_, TYPE> {
                     let panel = self.panels.as_ptr().add((panel + p) * layout.panel_bytes);
                     prefetch_lines(simd, panel.wrapping_add(block * Self::LINES * 64), Self::LINES);
                     let inputs = BlockInputs::new(&self.inputs, row, block, layout.k, Self::GROUPS);
+                    let mut integers = [[simd.splat_int(0); R]; MAX_GROUPS];
+                    if let Offset::ZeroPoint(_) = const { Self::FORM.offset } {
+                        for group in 0..Self::GROUPS {
+                            for r in 0..R {
+                                integers[group][r] = simd.splat_int(inputs.offset(r, group));
+                            }
+                        }
+                    }
+                    // A loop would be too long for the compiler to unroll, and then every shift would be
+                    // computed and every sum go through memory.
+                    macro_rules! add_quads {
+                        ($($quad:literal)*) => {$(
+                            let codes = self.codes(simd, panel, block, $quad);
+                            for r in 0..R {
+                                let sum = integers[$quad / Self::GROUP_QUADS][r];
+                                let four = inputs.four(r, $quad);
+                                integers[$quad / Self::GROUP_QUADS][r] =
+                                    if const { Self::FORM.code_bits[0] == 8 } {
+                                        simd.dot_bytes(sum, codes, four)
+                                    } else {
+                                        simd.dot_codes(sum, codes, four)
+                                    };
+                            }
+                        )*};
+                    }
+                    add_quads!(0 1 2 3 4 5 6 7);
                     for group in 0..Self::GROUPS {
-                        let integers = self.group_sums::<S, R>(simd, panel, inputs, (block, group));
-                        let [scales, minima] = self.group(simd, panel, block, group);
+                        let place = (planes.scales, planes.block_scales);
+                        let scales = Self::factor(simd, panel, place, (block, group));
                         for r in 0..R {
                             let scales = simd.mul(scales, simd.splat(inputs.scale(r)));
-                            sums[r][p] = simd.fma(simd.to_floats(integers[r]), scales, sums[r][p]);
+                            sums[r][p] = simd.fma(simd.to_floats(integers[group][r]), scales, sums[r][p]);
                         }
                         if const { Self::FORM.has_minima() } {
+                            let place = (planes.minima, planes.block_minima);
+                            let minima = Self::factor(simd, panel, place, (block, group));
                             for r in 0..R {
                                 let sum = f32::from_bits(inputs.offset(r, group).cast_unsigned());
                                 sums[r][p] = simd.fma(minima, simd.splat(sum), sums[r][p]);
@@ -145,46 +202,6 @@ impl<const TYPE: usize> Panels for BlockPanels<'_, TYPE> {
             }
         }
         sums
-    }
-}
-
-impl<const TYPE: usize> BlockPanels<'_, TYPE> {
-    /// The integer sums of one group for some rows.
-    ///
-    /// # Safety
-    ///
-    /// `panel` must be a panel of this layout that has the block; `inputs` must be that block's and have
-    /// `R` rows.
-    #[inline(always)]
-    unsafe fn group_sums<S: Simd, const R: usize>(
-        self,
-        simd: S,
-        panel: *const u8,
-        inputs: BlockInputs,
-        (block, group): (usize, usize),
-    ) -> [S::Ints; R] {
-        let mut integers = [simd.splat_int(0); R];
-        // SAFETY: the caller vouches for the panel and the inputs.
-        unsafe {
-            if let Offset::ZeroPoint(_) = const { Self::FORM.offset } {
-                for r in 0..R {
-                    integers[r] = simd.splat_int(inputs.offset(r, group));
-                }
-            }
-            for quad in 0..Self::GROUP_QUADS {
-                let quad = group * Self::GROUP_QUADS + quad;
-                let codes = self.codes(simd, panel, block, quad);
-                for r in 0..R {
-                    let inputs = inputs.four(r, quad);
-                    integers[r] = if const { Self::FORM.code_bits[0] == 8 } {
-                        simd.dot_bytes(integers[r], codes, inputs)
-                    } else {
-                        simd.dot_codes(integers[r], codes, inputs)
-                    };
-                }
-            }
-        }
-        integers
     }
 }
 

@@ -114,8 +114,12 @@ impl<P: FloatPanel> Task for PackFloats<'_, P> {
                 values[count..].fill(0.0);
             }
             for column in (0..count).step_by(LANES) {
-                // SAFETY: each row has `CHUNK` values, a multiple of sixteen.
-                let rows = values.each_ref().map(|row| unsafe { simd.load(row.as_ptr().add(column)) });
+                let mut rows = [simd.splat(0.0); LANES];
+                for (row, values) in rows.iter_mut().zip(&values) {
+                    // SAFETY: each row has `CHUNK` values, a multiple of sixteen. No closure here: it would
+                    // not have the instruction set's features.
+                    *row = unsafe { simd.load(values.as_ptr().add(column)) };
+                }
                 let columns = simd.transpose(rows);
                 let present = (count - column).min(LANES).next_multiple_of(P::GROUP);
                 let start = (first + column) * LANES * P::SIZE;
