@@ -6,7 +6,6 @@ mod logging;
 mod memory;
 mod prometheus;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +15,7 @@ use spillway_models::ModelSource;
 use spillway_router::{Backend, BackendError, BackendId, Router};
 use spillway_types::{Prompt, TokenId};
 
-use crate::config::{BenchCommand, Command, ModelChoice, ServeConfig};
+use crate::config::{BenchCommand, Command, LogConfig, ModelChoice, ServeConfig};
 use crate::http::{self, AppState, HttpParts, Lifecycle, ModelText, ServedModel, WallClock};
 use crate::model_store::{self, Pulled};
 
@@ -33,8 +32,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(config) => serve(&config),
-        Command::PullDemo { cache } => {
-            match model_store::pull_demo(&cache)? {
+        Command::Pull(choice) => {
+            logging::start(&LogConfig::default())?;
+            match model_store::pull(&choice)? {
                 Pulled::AlreadyThere(path) => println!("{} is there and whole", path.display()),
                 Pulled::Fetched(path) => println!("fetched {}", path.display()),
             }
@@ -58,6 +58,7 @@ fn serve(config: &ServeConfig) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::default();
     let model = ServedModel {
         id: handle.card().id.clone(),
+        aliases: config.model.aliases.clone(),
         created: clock(),
         max_model_len: handle.card().max_model_len,
         defaults,
@@ -79,10 +80,7 @@ fn serve(config: &ServeConfig) -> anyhow::Result<()> {
 }
 
 fn model_source(choice: &ModelChoice) -> anyhow::Result<ModelSource> {
-    let path: PathBuf = match choice {
-        ModelChoice::Demo { cache } => model_store::find_demo(cache)?,
-        ModelChoice::Path(path) => path.clone(),
-    };
+    let path = model_store::locate(choice)?;
     ModelSource::from_path(&path).with_context(|| format!("--model {}", path.display()))
 }
 

@@ -7,6 +7,7 @@
 
 mod cli;
 mod environment;
+mod hub;
 mod raw;
 mod serve;
 mod size;
@@ -15,6 +16,7 @@ mod time_span;
 use std::path::PathBuf;
 
 pub use cli::{BenchCommand, Command, flags_markdown, parse};
+pub use hub::{HubAccess, HubConfig, HubFiles, HubId, HubModel, HubToken};
 pub use serve::{
     DeviceConfig, HttpConfig, LogConfig, LogFormat, ModelChoice, ModelConfig, SchedulerSettings, ServeConfig,
 };
@@ -49,7 +51,9 @@ pub enum ConfigError {
         message: String,
     },
     /// No model was named.
-    #[error("no model is named: give --model a .gguf file, a folder with config.json, or `demo`")]
+    #[error(
+        "no model is named: give --model a .gguf file, a folder with config.json, owner/name of a hub, or `demo`"
+    )]
     NoModel,
     /// A value outside its range.
     #[error("--{flag} is {value}, must be {expected}")]
@@ -77,6 +81,41 @@ pub enum ConfigError {
         /// What was given.
         device: String,
     },
+    /// A variable of the environment cannot be followed.
+    #[error("{name} is `{value}`, must be {expected}")]
+    Variable {
+        /// Its name.
+        name: &'static str,
+        /// What it is set to.
+        value: String,
+        /// What it may be, in words.
+        expected: &'static str,
+    },
+    /// Only repositories of a hub have revisions.
+    #[error("--revision is `{revision}`, but `{model}` is no repository of a hub: leave it out")]
+    RevisionOfPath {
+        /// What was named as the model.
+        model: String,
+        /// The revision.
+        revision: String,
+    },
+    /// The revision is given twice, and differently.
+    #[error("the model's id says revision `{in_id}`, --revision says `{revision}`: give one of them")]
+    TwoRevisions {
+        /// After the id's `@`.
+        in_id: String,
+        /// Of the flag.
+        revision: String,
+    },
+    /// What was to be fetched is a path.
+    #[error("`{model}` is a path, there is nothing to fetch: name owner/name of a hub, or `demo`")]
+    PullPath {
+        /// What was named as the model.
+        model: String,
+    },
+    /// There is no place for a hub's repositories.
+    #[error("there is no folder for the hub's repositories: set HF_HOME, XDG_CACHE_HOME or HOME")]
+    NoHubCache,
     /// There is no place for downloaded models.
     #[error("there is no cache folder: set SPILLWAY_CACHE, XDG_CACHE_HOME or HOME")]
     NoCacheFolder,

@@ -5,6 +5,8 @@
 //!
 //! A [`Server`] is the built binary as a process of its own, asked over real sockets by a [`Client`].
 //!
+//! A [`TestHub`] is a model hub on this machine, whose connections break on demand.
+//!
 //! The tests themselves are in `tests/`: `invariance` (output does not depend on company), `parity` (golden files),
 //! `simulation` (the engine over a fake executor), `http` (the built server). The program `soak` keeps a server busy for
 //! minutes and judges what it does.
@@ -17,6 +19,7 @@ mod events;
 mod executor;
 mod gate;
 mod golden;
+mod hub;
 mod model;
 mod places;
 mod queue;
@@ -35,9 +38,10 @@ pub use golden::{
     ChatCase, ParityCase, TextCase, TinyModel, architecture_models, chat_cases, parity_cases, text_cases,
     tiny_models,
 };
+pub use hub::{Fault, FileRequest, HubRepository, RepositoryAccess, TestHub};
 pub use model::{LoadKnobs, TestModel};
 pub use places::{architecture_model, demo_model, golden_folder, tiny_model};
 pub use queue::prompts_are_tokenised;
 pub use scrape::Scrape;
-pub use server::{Server, binary, run_to_end, within};
+pub use server::{Server, binary, run_to_end, run_with, within};
 pub use variant::ModelVariant;

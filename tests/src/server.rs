@@ -52,8 +52,17 @@ pub fn binary() -> PathBuf {
 ///
 /// If it cannot be started, or does not end.
 pub async fn run_to_end(arguments: &[&str]) -> Output {
+    run_with(&[], arguments).await
+}
+
+/// As [`run_to_end`], with variables of the environment.
+///
+/// # Panics
+///
+/// As [`run_to_end`].
+pub async fn run_with(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     let mut command = Command::new(binary());
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
     within("the end of the process", command.output()).await.expect("the binary starts")
 }
 
@@ -74,9 +83,18 @@ impl Server {
     ///
     /// If it does not become ready; its log is shown.
     pub async fn start(model: &Path, flags: &[&str]) -> Self {
+        Self::start_with(&[], model.as_os_str(), flags).await
+    }
+
+    /// As [`Server::start`], with variables of the environment, on whatever the binary takes for a model.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::start`].
+    pub async fn start_with(variables: &[(&str, &str)], model: &OsStr, flags: &[&str]) -> Self {
         let (output, input) = std::io::pipe().expect("a pipe");
         let mut command = Command::new(binary());
-        command.arg("serve").args([OsStr::new("--model"), model.as_os_str()]);
+        command.arg("serve").args([OsStr::new("--model"), model]).envs(variables.iter().copied());
         command.args(["--port", "0", "--log-format", "json"]).args(flags);
         command.stdin(Stdio::null()).stderr(input).kill_on_drop(true);
         let child = command.spawn().expect("the binary starts");

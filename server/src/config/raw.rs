@@ -31,13 +31,19 @@ pub(super) struct RawConfig {
 #[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "Model: keys of [model] in the config file")]
 pub(super) struct RawModel {
-    /// Model to serve: a .gguf file, a folder with config.json and safetensors, or `demo`, which `spillway pull demo`
-    /// fetches.
-    #[arg(long, value_name = "PATH|demo")]
+    /// Model to serve: a .gguf file, a folder with config.json and safetensors, a repository of a hub (owner/name,
+    /// `owner/name:Q4_K_M`, owner/name/file.gguf, each with @revision if need be), or `demo`, which `spillway pull demo`
+    /// fetches. What exists as a path is never looked for elsewhere.
+    #[arg(long, value_name = "PATH|ID|demo")]
     pub(super) model: Option<String>,
-    /// Name by which clients ask for the model; the file's or folder's name if absent.
-    #[arg(long, value_name = "NAME")]
-    pub(super) served_model_name: Option<String>,
+    /// Branch, tag or commit of a hub's repository, if not given with @ in --model; main if absent.
+    #[arg(long, value_name = "REVISION")]
+    pub(super) revision: Option<String>,
+    /// Names by which clients ask for the model, one or several: the first one stands in answers. The file's or
+    /// folder's name, or the id on the hub, if absent.
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    #[serde(deserialize_with = "one_or_several")]
+    pub(super) served_model_name: Vec<String>,
     /// Type to compute with: auto takes each weight as it is in the file; f32 dequantises everything and is exact.
     #[arg(long, value_enum, default_value_t = RawModel::default().dtype)]
     pub(super) dtype: RawDtype,
@@ -59,7 +65,8 @@ impl Default for RawModel {
     fn default() -> Self {
         Self {
             model: None,
-            served_model_name: None,
+            revision: None,
+            served_model_name: Vec::new(),
             dtype: RawDtype::Auto,
             executor: RawExecutor::Spillway,
             weights: RawWeights::Auto,
@@ -67,6 +74,20 @@ impl Default for RawModel {
             dummy_weight_type: RawWeightType::Bf16,
         }
     }
+}
+
+/// Reads a text or a list of texts.
+fn one_or_several<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a string or a list of strings")]
+    enum Names {
+        One(String),
+        Several(Vec<String>),
+    }
+    Ok(match Names::deserialize(deserializer)? {
+        Names::One(name) => vec![name],
+        Names::Several(names) => names,
+    })
 }
 
 /// `[device]`: where it runs.

@@ -1,13 +1,15 @@
 //! The checked config of `spillway serve`, in the types of the rooms that use it.
 
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use spillway_kernels::{CpuOptions, Isa, IsaChoice, WeightType};
 use spillway_models::{DtypePolicy, ExecutorKind, WeightsKind};
 use spillway_types::{BlockSize, ModelId};
 
+use super::environment::Environment;
+use super::hub::{HubId, HubModel};
 use super::raw::{
     RawConfig, RawDevice, RawDtype, RawExecutor, RawIsa, RawLog, RawLogFormat, RawModel, RawScheduler,
     RawServer, RawWeightType, RawWeights,
@@ -34,8 +36,10 @@ pub struct ServeConfig {
 pub struct ModelConfig {
     /// Which model.
     pub choice: ModelChoice,
-    /// The name by which clients ask for it.
+    /// The name by which clients ask for it, and that stands in answers.
     pub served_name: ModelId,
+    /// Other names by which they may ask for it.
+    pub aliases: Vec<ModelId>,
     /// What it computes with.
     pub dtype: DtypePolicy,
     /// Whose code computes.
@@ -54,6 +58,8 @@ pub enum ModelChoice {
     },
     /// A file or folder.
     Path(PathBuf),
+    /// A repository of a hub.
+    Hub(HubModel),
 }
 
 /// Where a model runs.
@@ -110,6 +116,12 @@ pub struct LogConfig {
     pub filter: String,
 }
 
+impl Default for LogConfig {
+    fn default() -> Self {
+        RawLog::default().validate()
+    }
+}
+
 /// Form of the log's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -120,10 +132,10 @@ pub enum LogFormat {
 }
 
 impl RawConfig {
-    /// Checks every value. `cache` is the folder of downloaded models, if there is one.
-    pub(super) fn validate(self, cache: Option<PathBuf>) -> Result<ServeConfig, ConfigError> {
+    /// Checks every value.
+    pub(super) fn validate(self, environment: &Environment) -> Result<ServeConfig, ConfigError> {
         Ok(ServeConfig {
-            model: self.model.validate(cache)?,
+            model: self.model.validate(environment)?,
             device: self.device.validate()?,
             scheduler: self.scheduler.validate()?,
             http: self.server.validate()?,
@@ -135,23 +147,69 @@ impl RawConfig {
 /// The value of `--model` that is no path.
 const DEMO: &str = "demo";
 
+impl ModelChoice {
+    /// What a user means by `model`. A path that exists wins over an id of a hub.
+    pub(super) fn new(
+        model: &str,
+        revision: Option<String>,
+        environment: &Environment,
+    ) -> Result<Self, ConfigError> {
+        let path = PathBuf::from(model);
+        let id = HubId::parse(model).filter(|_| !path.exists());
+        let hub_only = |choice| match &revision {
+            Some(revision) => {
+                Err(ConfigError::RevisionOfPath { model: model.to_owned(), revision: revision.clone() })
+            }
+            None => Ok(choice),
+        };
+        match id {
+            _ if model == DEMO => {
+                hub_only(Self::Demo { cache: environment.cache_folder().ok_or(ConfigError::NoCacheFolder)? })
+            }
+            None => hub_only(Self::Path(path)),
+            Some((id, in_id)) => match (in_id, revision) {
+                (Some(in_id), Some(revision)) if in_id != revision => {
+                    Err(ConfigError::TwoRevisions { in_id, revision })
+                }
+                (in_id, revision) => Ok(Self::Hub(HubModel::new(id, in_id.or(revision), environment.hub()?))),
+            },
+        }
+    }
+
+    /// The model's name when none is given: that of its file, without `.gguf`, or of its folder; its id on the hub.
+    fn name(&self) -> String {
+        match self {
+            Self::Demo { .. } => DEMO.to_owned(),
+            Self::Hub(model) => model.id.to_string(),
+            Self::Path(path) => {
+                let is_gguf =
+                    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+                let name = if is_gguf { path.file_stem() } else { path.file_name() };
+                name.map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+            }
+        }
+    }
+}
+
 impl RawModel {
-    fn validate(self, cache: Option<PathBuf>) -> Result<ModelConfig, ConfigError> {
+    fn validate(self, environment: &Environment) -> Result<ModelConfig, ConfigError> {
         let model = self.model.filter(|model| !model.is_empty()).ok_or(ConfigError::NoModel)?;
-        let served_name = match self.served_model_name {
-            None => name_of(&model),
-            Some(name) if name.trim().is_empty() => {
+        let choice = ModelChoice::new(&model, self.revision, environment)?;
+        let mut names: Vec<ModelId> = Vec::new();
+        for name in self.served_model_name {
+            if name.trim().is_empty() {
                 return Err(out_of_range("served-model-name", name, "a name"));
             }
-            Some(name) => name,
-        };
-        let choice = match model.as_str() {
-            DEMO => ModelChoice::Demo { cache: cache.ok_or(ConfigError::NoCacheFolder)? },
-            path => ModelChoice::Path(PathBuf::from(path)),
-        };
+            if names.iter().any(|other| other.as_str() == name) {
+                return Err(out_of_range("served-model-name", name, "named once"));
+            }
+            names.push(ModelId::new(name));
+        }
+        let served_name = if names.is_empty() { ModelId::new(choice.name()) } else { names.remove(0) };
         Ok(ModelConfig {
             choice,
-            served_name: ModelId::new(served_name),
+            served_name,
+            aliases: names,
             dtype: match self.dtype {
                 RawDtype::Auto => DtypePolicy::Auto,
                 RawDtype::F32 => DtypePolicy::F32,
@@ -170,14 +228,6 @@ impl RawModel {
             },
         })
     }
-}
-
-/// A model's name when none is given: that of its file, without `.gguf`, or of its folder.
-fn name_of(model: &str) -> String {
-    let path = Path::new(model);
-    let is_gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
-    let name = if is_gguf { path.file_stem() } else { path.file_name() };
-    name.map_or_else(|| model.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 fn weight_type(raw: RawWeightType) -> WeightType {

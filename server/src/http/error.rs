@@ -139,6 +139,9 @@ impl From<RequestError> for ApiError {
             E::BodyUnreadable { .. } => bad(Some("body_unreadable")),
             E::Syntax { .. } | E::NotAnObject { .. } => bad(Some("invalid_json")),
             E::Missing { param } => bad(Some("missing_required_parameter")).param(param),
+            E::UnknownModel { .. } => {
+                Self::new(ErrorStatus::NotFound, Some("model_not_found"), message).param("model")
+            }
             E::ModelNotNamed { .. } => bad(Some("missing_required_parameter")).param("model"),
             E::UnknownField { param } => bad(Some("unknown_parameter")).param(param),
             E::UnsupportedField { param, .. } => bad(Some("unsupported_parameter")).param(param),

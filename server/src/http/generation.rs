@@ -78,16 +78,17 @@ impl AnswerHead {
 /// The model that a request names, or the only one.
 pub(crate) fn served_model<'a>(state: &'a AppState, name: Option<&str>) -> Result<&'a ServedModel, ApiError> {
     let models = &state.parts().models;
+    let served = || {
+        let names = models.iter().flat_map(ServedModel::names).map(|name| format!("`{name}`"));
+        names.collect::<Vec<_>>().join(", ")
+    };
     match (name, models.as_slice()) {
         (None, [only]) => Ok(only),
-        (None, _) => {
-            let names: Vec<String> = models.iter().map(|model| format!("`{}`", model.id)).collect();
-            Err(RequestError::ModelNotNamed { served: names.join(", ") }.into())
-        }
+        (None, _) => Err(RequestError::ModelNotNamed { served: served() }.into()),
         (Some(name), _) => models
             .iter()
-            .find(|model| model.id.as_str() == name)
-            .ok_or_else(|| spillway_router::NoCandidate::UnknownModel { model: ModelId::new(name) }.into()),
+            .find(|model| model.names().any(|known| known.as_str() == name))
+            .ok_or_else(|| RequestError::UnknownModel { model: name.to_owned(), served: served() }.into()),
     }
 }
 

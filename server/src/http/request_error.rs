@@ -41,6 +41,9 @@ pub(crate) enum RequestError {
     /// A value outside its range.
     #[error("{message}")]
     Invalid { param: String, message: String },
+    /// A model that is not served.
+    #[error("the model `{model}` does not exist: served are {served}")]
+    UnknownModel { model: String, served: String },
     /// A request without a model where several are served.
     #[error("`model` is missing: name one of {served}")]
     ModelNotNamed { served: String },

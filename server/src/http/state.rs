@@ -35,8 +35,10 @@ pub(crate) struct HttpParts {
 
 /// One model as clients see it.
 pub(crate) struct ServedModel {
-    /// The served name.
+    /// The served name, which stands in answers.
     pub(crate) id: ModelId,
+    /// Other names by which clients may ask for it.
+    pub(crate) aliases: Vec<ModelId>,
     /// When it was loaded, in seconds since 1970.
     pub(crate) created: u64,
     /// Tokens of prompt and output together.
@@ -45,6 +47,13 @@ pub(crate) struct ServedModel {
     pub(crate) defaults: SamplingDefaults,
     /// Its tokenizer.
     pub(crate) text: Arc<dyn ModelText>,
+}
+
+impl ServedModel {
+    /// All names by which clients may ask for it, the one in answers first.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &ModelId> {
+        std::iter::once(&self.id).chain(&self.aliases)
+    }
 }
 
 /// How to sample when a request does not say: the model's generation config, else OpenAI's defaults.

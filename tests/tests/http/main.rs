@@ -11,6 +11,7 @@ mod demo;
 mod endpoints;
 mod errors;
 mod generating;
+mod hub;
 mod leaving;
 mod queueing;
 mod requests;

@@ -22,6 +22,8 @@ pub struct Model {
     pub created: u64,
     /// Who offers it.
     pub owned_by: String,
+    /// The name that stands in answers; another one than `id` if that is an alias. vLLM's field.
+    pub root: String,
     /// Most tokens of a prompt and its answer together.
     pub max_model_len: u32,
 }

@@ -7,7 +7,7 @@ use spillway_kernels::{CpuOptions, Isa, IsaChoice, WeightType};
 use spillway_models::{DtypePolicy, ExecutorKind, WeightsKind};
 
 use super::*;
-use crate::config::{DeviceConfig, LogFormat, ModelChoice};
+use crate::config::{DeviceConfig, HubFiles, LogFormat, ModelChoice};
 
 fn environment() -> Environment {
     Environment { home: Some("/home/ann".into()), ..Environment::default() }
@@ -145,7 +145,7 @@ fn a_model_is_named_after_its_file_or_folder() {
 
 #[test]
 fn pull_and_demo_need_a_cache_folder() {
-    assert!(matches!(run("spillway pull demo"), Ok(Command::PullDemo { .. })));
+    assert!(matches!(run("spillway pull demo"), Ok(Command::Pull(ModelChoice::Demo { .. }))));
     for line in [["spillway", "pull", "demo"].as_slice(), &["spillway", "serve", "--model", "demo"]] {
         let matches = Cli::command().try_get_matches_from(line).expect("clap takes it");
         let error = resolve(&matches, &Environment::default()).expect_err("there is no cache folder");
@@ -158,7 +158,7 @@ fn every_flag_has_a_key_and_a_comment() {
     let command = Cli::command();
     let serve = command.find_subcommand("serve").expect("it is there");
     let table = toml::Table::try_from(RawConfig::default()).expect("it is TOML");
-    let optional = ["model", "served_model_name", "threads", "kv_cache_memory", "max_model_len"];
+    let optional = ["model", "threads", "kv_cache_memory", "max_model_len", "revision"];
     for arg in serve.get_arguments().filter(|arg| !["config", "help"].contains(&arg.get_id().as_str())) {
         let id = arg.get_id().as_str();
         let is_key = table.values().any(|section| section.get(id).is_some());
@@ -166,4 +166,58 @@ fn every_flag_has_a_key_and_a_comment() {
         assert!(arg.get_help().is_some(), "{id} has no comment");
         assert_eq!(arg.get_long(), Some(id.replace('_', "-").as_str()));
     }
+}
+
+#[test]
+fn an_id_of_a_hub_keeps_its_revision_wherever_it_stands() {
+    for line in
+        ["Qwen/Qwen2.5-0.5B@v2", "Qwen/Qwen2.5-0.5B --revision v2", "Qwen/Qwen2.5-0.5B@v2 --revision v2"]
+    {
+        let config = serve(&format!("spillway serve --model {line}")).model;
+        let ModelChoice::Hub(model) = &config.choice else { panic!("{line}: {:?}", config.choice) };
+        assert_eq!((model.id.repository.as_str(), model.revision.as_str()), ("Qwen/Qwen2.5-0.5B", "v2"));
+        assert_eq!((&model.id.files, config.served_name.as_str()), (&HubFiles::Usual, "Qwen/Qwen2.5-0.5B"));
+    }
+    let config = serve("spillway serve --model a/b:Q8_0").model;
+    assert_eq!(config.served_name.as_str(), "a/b:Q8_0");
+    assert!(matches!(config.choice, ModelChoice::Hub(model) if model.revision == "main"));
+    for (line, expected) in [
+        ("serve --model a/b@x --revision y", "the model's id says revision `x`, --revision says `y`"),
+        ("serve --model demo --revision y", "--revision is `y`, but `demo` is no repository"),
+        ("pull ./a/b", "`./a/b` is a path, there is nothing to fetch"),
+    ] {
+        let message = refused(&format!("spillway {line}"));
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_path_that_exists_wins_over_an_id() {
+    // The test runs in the package's folder, where this path exists.
+    let config = serve("spillway serve --model src/config");
+    assert_eq!(config.model.choice, ModelChoice::Path(PathBuf::from("src/config")));
+    assert!(matches!(serve("spillway serve --model src/nothing").model.choice, ModelChoice::Hub(_)));
+}
+
+#[test]
+fn a_model_may_have_several_names() {
+    let names = |config: ServeConfig| {
+        let model = config.model;
+        std::iter::once(model.served_name)
+            .chain(model.aliases)
+            .map(|name| name.to_string())
+            .collect::<Vec<_>>()
+    };
+    let lines = ["--served-model-name a b/c", "--served-model-name a --served-model-name b/c"];
+    for line in lines {
+        assert_eq!(names(serve(&format!("spillway serve --model demo {line}"))), ["a", "b/c"]);
+    }
+    for (text, expected) in [("\"a\"", vec!["a"]), ("[\"a\", \"b\"]", vec!["a", "b"])] {
+        let file = file(&format!("[model]\nmodel = \"demo\"\nserved_model_name = {text}\n"));
+        let line = format!("spillway serve --config {}", file.path().display());
+        assert_eq!(names(serve(&line)), expected);
+        assert_eq!(names(serve(&format!("{line} --served-model-name z"))), ["z"]);
+    }
+    let message = refused("spillway serve --model demo --served-model-name a a");
+    assert_eq!(message, "--served-model-name is a, must be named once");
 }

@@ -68,7 +68,7 @@ async fn an_unknown_model_is_404() {
         "model_not_found",
         Some("model"),
     );
-    assert_eq!(message, "the model `gpt-9` does not exist");
+    assert_eq!(message, "the model `gpt-9` does not exist: served are `tiny`, `small`, `org/tiny`");
     let answer = service.get("/v1/models/gpt-9").await;
     check(&answer, 404, "invalid_request_error", "model_not_found", Some("model"));
 }

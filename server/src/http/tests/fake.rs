@@ -163,6 +163,7 @@ impl Setup {
                 .expect("one backend"),
             models: vec![ServedModel {
                 id: ModelId::new("tiny"),
+                aliases: vec![ModelId::new("small"), ModelId::new("org/tiny")],
                 created: 1_600_000_000,
                 max_model_len: 2048,
                 defaults: self.defaults,

@@ -9,13 +9,24 @@ use serde_json::json;
 use super::fake::{Setup, Then, post, sending, started};
 
 #[tokio::test]
-async fn models_are_listed_and_found_by_name() {
+async fn models_are_listed_and_found_by_each_of_their_names() {
     let service = Setup::default().build();
-    let tiny = json!({
-        "id": "tiny", "object": "model", "created": 1_600_000_000, "owned_by": "spillway", "max_model_len": 2048,
-    });
-    assert_eq!(service.get("/v1/models").await.json(), json!({"object": "list", "data": [tiny]}));
-    assert_eq!(service.get("/v1/models/tiny").await.json(), tiny);
+    let card = |name: &str| {
+        json!({
+            "id": name, "object": "model", "created": 1_600_000_000, "owned_by": "spillway", "root": "tiny",
+            "max_model_len": 2048,
+        })
+    };
+    let names = ["tiny", "small", "org/tiny"];
+    assert_eq!(
+        service.get("/v1/models").await.json(),
+        json!({"object": "list", "data": names.map(card).to_vec()})
+    );
+    for name in names {
+        assert_eq!(service.get(&format!("/v1/models/{name}")).await.json(), card(name));
+        let request = json!({"model": name, "prompt": "hi"});
+        assert_eq!(service.post("/v1/completions", &request).await.json()["model"], "tiny");
+    }
 }
 
 #[tokio::test]
