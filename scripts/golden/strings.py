@@ -67,6 +67,19 @@ LOOK_ALIKES = [
     "<issue_start><issue_comment><issue_closed>", "<jupyter_start>x<jupyter_code>y<jupyter_output>z<empty_output>", "<s></s><unk><pad>", "[INST] <<SYS>> [/INST]",
 ]
 NUM_STRINGS = 240
+# What other families have: tokens of Qwen, Gemma, Mistral and Phi, bytes and spaces as they are written in a
+# vocabulary, and runs around the longest that is one token.
+FAMILIES = [
+    "<tool_call>\n{\"name\": \"f\"}\n</tool_call>", "<tool_call", "a<tool_call>b</tool_call>c", "<|fim_prefix|>def f():<|fim_suffix|>\n<|fim_middle|>",
+    "<|object_ref_start|><|box_end|><|vision_pad|>", "<think>\n\n</think>\n\n", "[PAD151700]", "<bos>", "<eos>hello", "<start_of_turn>user\nhi<end_of_turn>\n<start_of_turn>model\n",
+    "<unused7> <unused99> <unused6241>", "[multimodal]<start_of_image><end_of_image>", "<mask>", "<0x0A>", "<0xE2><0x96><0x81>", "\u2581", "\u2581\u2581the\u2581river", "a\u2581 b \u2581c",
+    "<table><tr><td>1</td></tr></table>", "<b>bold</b> <i>it</i> <h1>x</h1>", "</b", "<code>x</code>", "[INST] hi [/INST]", "[TOOL_CALLS][{}]", "<|user|>\nhi<|end|>\n<|assistant|>",
+    "\n" * 30, "\n" * 31, "\n" * 32, "\n" * 63, " " * 30, " " * 31, " " * 32, " " * 33, "\t" * 30, "\t" * 31, "\t" * 32, "x" + " " * 31 + "y", "x" + " " * 62 + "\n", "\n \n  \n   \n",
+    "    def f(self):\n        return self.x\n\n\n    def g(self):\n\t\treturn 1\n", "  \n\n  a", "1\u00a0000\u202f000", "12345678901234567890", "2026-01-31", "\u0661\u0662\u0663\u0664\u0665",
+    "\u1112\u1161\u11ab \u0065\u0301 \u212b \u2126 \u1e69 \u0073\u0323\u0307 \u0073\u0307\u0323", "\u0344 \u0958 \u2adc \ufb1d", "don't DON'T don\u2019t I'LL we'Re 'S 'tis", "it's'it's",
+    "A\u030a\u0301x", "\u0e01\u0e33 \u0eb3", "\U0001f1e6\U0001f1e7\U0001f1e8", "\u00df\u1e9e \u0130i", "_under_ __dunder__", "a/b\\c|d", "x=\"1\"\r\ny='2'\r\n\r\n", " \u3000 \u00a0 ", "\u00a0\u00a0x", "...\n\n...\r\n",
+]
+NUM_MORE_STRINGS = 360
 
 
 def random_string(sequence: Sequence) -> str:
@@ -86,3 +99,12 @@ def all_strings() -> list[str]:
         raise AssertionError(f"{len(written)} strings are written, {len(set(written))} of them differ")
     sequence = Sequence(5)
     return written + [random_string(sequence) for _ in range(NUM_STRINGS - len(written))]
+
+
+def more_strings() -> list[str]:
+    """Those of `all_strings`, then what other families have, and more random ones."""
+    strings = all_strings() + FAMILIES
+    if len(set(strings)) != len(strings) or len(strings) > NUM_MORE_STRINGS:
+        raise AssertionError(f"{len(strings)} strings, {len(set(strings))} of them differ")
+    sequence = Sequence(6)
+    return strings + [random_string(sequence) for _ in range(NUM_MORE_STRINGS - len(strings))]

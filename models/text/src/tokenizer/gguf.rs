@@ -19,7 +19,7 @@ mod merges;
 mod pre_tokenizer;
 mod sentence_piece;
 
-use pre_tokenizer::PreTokenization;
+use pre_tokenizer::Family;
 
 /// What a token of a GGUF vocabulary is, as `tokenizer.ggml.token_type` numbers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,8 @@ pub struct GgufVocabulary {
     pub unk: Option<TokenId>,
     /// `padding_token_id`.
     pub pad: Option<TokenId>,
-    /// `add_bos_token`: whether a text begins with BOS. Without the key, `llama` and `llama-bpe` do.
+    /// `add_bos_token`: whether a text begins with BOS. Without the key, those of `llama` do, and of `gpt2` those whose
+    /// pre-tokenizer says so.
     pub add_bos: Option<bool>,
     /// `add_eos_token`: whether a text ends with EOS. Without the key, none does.
     pub add_eos: Option<bool>,
@@ -108,7 +109,10 @@ impl GgufVocabulary {
 
     /// What is put before and after a text.
     pub(super) fn sequence_ends(&self) -> Result<SequenceEnds, TextError> {
-        let by_default = self.model == "llama" || self.pre.as_deref() == Some("llama-bpe");
+        let by_default = match self.model.as_str() {
+            "gpt2" => Family::named(self.pre.as_deref())?.adds_bos,
+            _ => true,
+        };
         let end = |wanted: bool, role, token: Option<TokenId>| match (wanted, token) {
             (false, _) => Ok(Vec::new()),
             (true, Some(token)) => Ok(vec![token]),
@@ -161,19 +165,19 @@ pub(super) fn build(vocabulary: &GgufVocabulary) -> Result<Library, TextError> {
 
 /// Byte-level BPE.
 fn byte_level(vocabulary: &GgufVocabulary) -> Result<Library, TextError> {
-    let rules = PreTokenization::named(vocabulary.pre.as_deref())?;
+    let family = Family::named(vocabulary.pre.as_deref())?;
     let vocab = ids_by_text(vocabulary);
     let merges = merges::parse(&vocabulary.merges, &vocab)?;
     let model = BPE::builder()
         .vocab_and_merges(vocab, merges)
-        .ignore_merges(rules.whole_words_first)
+        .ignore_merges(family.whole_words_first)
         .build()
         .map_err(|source| TextError::Vocabulary { source })?;
     let mut library = Library::new(model);
     library
-        .with_normalizer(rules.normalizer)
+        .with_normalizer(family.normalizer())
         .map_err(|source| TextError::Vocabulary { source })?
-        .with_pre_tokenizer(Some(rules.pre_tokenizer))
+        .with_pre_tokenizer(Some(family.pre_tokenizer()?))
         .with_decoder(Some(ByteLevel::default()));
     Ok(library)
 }

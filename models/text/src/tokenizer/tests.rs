@@ -141,8 +141,8 @@ fn what_a_gguf_file_has_wrong_is_named() {
     };
     check(&|v| v.model = "bert".to_owned(), "tokenizer model `bert` is not known");
     check(
-        &|v| v.pre = Some("tekken".to_owned()),
-        "pre-tokenizer `tekken` is not known, must be one of gpt-2, ",
+        &|v| v.pre = Some("bloom".to_owned()),
+        "pre-tokenizer `bloom` is not known, must be one of gpt-2, ",
     );
     check(
         &|v| v.token_types.truncate(255),
