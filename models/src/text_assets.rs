@@ -6,8 +6,8 @@ use spillway_types::TokenId;
 
 use crate::arch::config_json::ConfigJson;
 use crate::error::ModelError;
-use crate::source::read_optional;
-use crate::weights::GgufMetadata;
+use crate::source::{ModelSource, read_optional};
+use crate::weights::{GgufMetadata, WeightStore};
 
 /// Longest tokenizer.json that is read; the largest known ones have 35 MB.
 const MAX_TOKENIZER_BYTES: u64 = 512 << 20;
@@ -70,6 +70,20 @@ pub struct GgufVocabularyData {
 }
 
 impl TextAssets {
+    /// Reads a model's files without looking at its weights.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] says which file cannot be read or is malformed.
+    pub fn read(source: &ModelSource) -> Result<Self, ModelError> {
+        match source {
+            ModelSource::Folder(folder) => {
+                Self::from_folder(folder, &ConfigJson::read(&folder.join("config.json"))?)
+            }
+            ModelSource::Gguf(path) => Self::from_gguf(&WeightStore::open_gguf(path)?.1),
+        }
+    }
+
     /// Reads the files beside a config.json.
     pub(crate) fn from_folder(folder: &Path, config: &ConfigJson) -> Result<Self, ModelError> {
         let small = |name: &str| read_optional(&folder.join(name), MAX_SMALL_BYTES);

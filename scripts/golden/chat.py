@@ -2,8 +2,8 @@
 
 import pathlib
 
-import demo_model
 import output
+import real_model
 from prompts import LOOK_ALIKES, PYTHON, assistant, system, user
 
 
@@ -54,13 +54,13 @@ def conversations() -> list[tuple[str, list[dict], bool]]:
     return [(name, messages, True) for name, messages in opened] + [(name, m, False) for name, m in closed]
 
 
-def write(out: pathlib.Path, demo: demo_model.DemoModel) -> None:
+def write(out: pathlib.Path, model: real_model.RealModel) -> None:
     """Renders, encodes and writes."""
     cases = []
     for name, messages, add_generation_prompt in conversations():
-        rendered = demo.tokenizer.render_chat(messages, add_generation_prompt)
-        ids = demo.tokenizer.encode_chat(messages, add_generation_prompt)
-        if demo.tokenizer.decode(ids) != rendered:
+        rendered = model.tokenizer.render_chat(messages, add_generation_prompt)
+        ids = model.tokenizer.encode_chat(messages, add_generation_prompt)
+        if model.tokenizer.decode(ids) != rendered:
             raise AssertionError(f"{name}: text does not survive encoding")
         cases.append(
             {
@@ -73,8 +73,8 @@ def write(out: pathlib.Path, demo: demo_model.DemoModel) -> None:
         )
     header = {
         "format": "chat/1",
-        "model": demo.source,
-        "method": demo.tokenizer.encode_chat.__doc__.split("\n")[0]
+        "model": model.source,
+        "method": model.tokenizer.encode_chat.__doc__.split("\n")[0]
         + " Text between two markers is one piece, encoded without special tokens.",
     }
     output.write_json(out / "chat.json", header, "cases", cases)

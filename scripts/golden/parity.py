@@ -1,4 +1,4 @@
-"""parity.json and parity_logits.f32: what the demo model computes, in f32."""
+"""parity.json and parity_logits.f32: what a real model computes, in f32."""
 
 import pathlib
 
@@ -6,21 +6,21 @@ import numpy
 import torch
 import transformers
 
-import demo_model
 import output
 import prompts
+import real_model
 
 NUM_GREEDY_TOKENS = 64
 
 
 @torch.no_grad()
-def last_logits(model: transformers.LlamaForCausalLM, ids: list[int]) -> torch.Tensor:
+def last_logits(model: transformers.PreTrainedModel, ids: list[int]) -> torch.Tensor:
     """Logits at the last position of `ids`, computed in one pass. Shape `[vocabulary]`."""
     return model(input_ids=torch.tensor([ids]), use_cache=False, logits_to_keep=1).logits[0, -1]
 
 
 @torch.no_grad()
-def greedy(model: transformers.LlamaForCausalLM, ids: list[int], num_tokens: int) -> tuple[torch.Tensor, dict]:
+def greedy(model: transformers.PreTrainedModel, ids: list[int], num_tokens: int) -> tuple[torch.Tensor, dict]:
     """First logits, and `num_tokens` greedy tokens that do not stop at any end token.
 
     For each token: `margins`, the logit of the best token less that of the second, and `logprobs`, the
@@ -55,6 +55,8 @@ def prompt_ids(prompt: prompts.Prompt, tokenizers) -> dict:
         ids = tokenizers.encode_text(prompt.text)
         if tokenizers.decode(ids) != prompt.text:
             raise AssertionError(f"{prompt.name}: text does not survive encoding")
+        if tokenizers.adds_bos:
+            ids = [tokenizers.plain.ids[tokenizers.bos], *ids]
         return {"name": prompt.name, "kind": "raw", "text": prompt.text, "prompt_ids": ids}
     ids = tokenizers.encode_chat(prompt.messages, add_generation_prompt=True)
     if tokenizers.decode(ids) != tokenizers.render_chat(prompt.messages, add_generation_prompt=True):
@@ -62,28 +64,32 @@ def prompt_ids(prompt: prompts.Prompt, tokenizers) -> dict:
     return {"name": prompt.name, "kind": "chat", "messages": prompt.messages, "prompt_ids": ids}
 
 
-def write(out: pathlib.Path, demo: demo_model.DemoModel) -> None:
+def write(out: pathlib.Path, real: real_model.RealModel) -> None:
     """Computes and writes both files."""
-    cases = [prompt_ids(prompt, demo.tokenizer) for prompt in prompts.all_prompts(demo.tokenizer)]
+    cases = [prompt_ids(prompt, real.tokenizer) for prompt in prompts.all_prompts(real.tokenizer, real.plan)]
+    every = real.plan.logits_every
     logits = []
     for row, case in enumerate(cases):
-        first, generated = greedy(demo.model, case["prompt_ids"], NUM_GREEDY_TOKENS)
+        first, generated = greedy(real.model, case["prompt_ids"], NUM_GREEDY_TOKENS)
         logits.append(first)
         case |= {"logits_row": row, "ignore_eos": True}
         case |= {"logits_max_abs": float(first.abs().max()), "logsumexp": float(torch.logsumexp(first.double(), 0))}
         case |= generated
         print(f"{case['name']}: {len(case['prompt_ids'])} prompt tokens, least margin {min(case['margins'])}")
     # The same in f64 says how far f32 itself is from the truth. (Rotary angles stay in f32 in both.)
-    double = demo.model.double()
+    double = real.model.double()
     for case, first in zip(cases, logits):
         case["f32_relative_error"] = float(f"{relative_error(first, last_logits(double, case['prompt_ids'])):.2e}")
         print(f"{case['name']}: f32 is {case['f32_relative_error']} from f64")
     header = {
         "format": "parity/1",
-        "model": demo.source,
+        "model": real.source,
         "reference": f"transformers {transformers.__version__}, torch {torch.__version__}, f32, eager attention",
         "logits_file": "parity_logits.f32",
-        "logits_shape": [len(cases), demo.model.config.vocab_size],
+        "logits_shape": [len(cases), len(logits[0][::every])],
     }
-    out.joinpath("parity_logits.f32").write_bytes(torch.stack(logits).numpy().astype(numpy.dtype("<f4")).tobytes())
+    if every > 1:
+        header["logits_every"] = every
+    kept = torch.stack([row[::every] for row in logits])
+    out.joinpath("parity_logits.f32").write_bytes(kept.numpy().astype(numpy.dtype("<f4")).tobytes())
     output.write_json(out / "parity.json", header, "cases", cases)

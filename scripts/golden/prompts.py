@@ -1,4 +1,4 @@
-"""The twelve prompts of parity.json: text of our own, and text generated from a seed."""
+"""The twelve prompts of each parity.json: text of our own, and text generated from a seed."""
 
 import dataclasses
 
@@ -89,18 +89,32 @@ LOOK_ALIKES = (
 )
 
 
-def all_prompts(tokenizers) -> list[Prompt]:
-    """Twelve prompts of 1 to 3,000 tokens: six raw, six chats."""
-    turns = [system("You answer in one short sentence.")]
-    for turn in range(8):
-        turns += [user(story(100 + turn, tokenizers, 40)), assistant(story(200 + turn, tokenizers, 30))]
-    return [
+QUESTIONS = [
+    "Q: What is the capital of France?\nA: Paris.\nQ: What is the capital of Japan?\nA:",
+    '{"name": "Anna", "age": 31, "city": "Graz"}\n{"name": "Ben", "age": 45, "city": "Bonn"}\n{"name":',
+    "<table>\n<tr><th>City</th><th>River</th></tr>\n<tr><td>Vienna</td><td>Danube</td></tr>\n<tr><td>",
+    "        indented\n\n\n\t\ttabs   and  runs of    spaces\n\n        indented",
+    "La rivi\u00e8re coule lentement vers la mer, et le soir",
+]
+
+
+def all_prompts(tokenizers, plan) -> list[Prompt]:
+    """Twelve prompts of 1 to `plan.long_text` tokens: six raw and six chats, or all raw where there are no chats."""
+    raw = [
         Prompt("raw_one_token", text="The"),
         Prompt("raw_sixteen_tokens", text=story(1, tokenizers, 16)),
         Prompt("raw_code", text=PYTHON),
         Prompt("raw_scripts_and_emoji", text=MIXED),
         Prompt("raw_257_tokens", text=story(2, tokenizers, 257)),
-        Prompt("raw_3000_tokens", text=story(3, tokenizers, 3000)),
+        Prompt(f"raw_{plan.long_text}_tokens", text=story(3, tokenizers, plan.long_text)),
+    ]
+    if plan.document is None:
+        raw += [Prompt(f"raw_question_{number}", text=text) for number, text in enumerate(QUESTIONS)]
+        return raw + [Prompt("raw_look_alikes", text=LOOK_ALIKES)]
+    turns = [system("You answer in one short sentence.")]
+    for turn in range(plan.turns):
+        turns += [user(story(100 + turn, tokenizers, 40)), assistant(story(200 + turn, tokenizers, 30))]
+    return raw + [
         Prompt("chat_default_system", messages=[user("Hi")]),
         Prompt("chat_system", messages=[system("You are a geographer."), user("What is the capital of Germany?")]),
         Prompt(
@@ -117,6 +131,6 @@ def all_prompts(tokenizers) -> list[Prompt]:
         Prompt("chat_many_turns", messages=turns + [user("Sum up what the river does.")]),
         Prompt(
             "chat_long_document",
-            messages=[user(f"Read this.\n\n{story(4, tokenizers, 1500)}\n\nWhich things were made of stone?")],
+            messages=[user(f"Read this.\n\n{story(4, tokenizers, plan.document)}\n\nWhich things were made of stone?")],
         ),
     ]

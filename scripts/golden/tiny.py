@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 import transformers
 
-import demo_model
+import gguf_layout
 import output
 import parity
 import tiny_gguf
@@ -59,7 +59,7 @@ def random_model(seed: int, tokenizer, **fields) -> transformers.LlamaForCausalL
         else:
             values = noise * (0.2 if "embed" in name else 1.6 / numpy.sqrt(tensor.shape[1], dtype=numpy.float32))
         tensors[name] = torch.from_numpy(values.astype(numpy.float32))
-    return demo_model.load_state(config, tensors)
+    return gguf_layout.load_state(config, tensors)
 
 
 def spell_as_version_4(path: pathlib.Path) -> None:
@@ -162,10 +162,8 @@ def write(out: pathlib.Path) -> None:
     for name, model, tokenizer, kind in gguf_files:
         path = out / "gguf" / name
         tiny_gguf.write(path, model, tokenizer, kind)
-        tensors = demo_model.state_dict(
-            gguf.GGUFReader(path), model.config.num_attention_heads, model.config.num_key_value_heads
-        )
-        read_back = demo_model.load_state(model.config, tensors)
+        tensors = gguf_layout.Layout(model.config).restore(gguf.GGUFReader(path))
+        read_back = gguf_layout.load_state(model.config, tensors)
         models.append(golden(f"gguf/{name}", read_back, tokenizer, f"matrices in {kind.name}, dequantised to f32"))
 
     # As Llama 3's own: several end tokens, and defaults for sampling.

@@ -4,10 +4,9 @@ import pathlib
 
 import gguf
 import numpy
-import torch
 import transformers
 
-import demo_model
+import gguf_layout
 import tokenizing
 
 QuantType = gguf.GGMLQuantizationType
@@ -19,15 +18,6 @@ FILE_TYPES = {
     QuantType.Q4_0: gguf.LlamaFileType.MOSTLY_Q4_0,
     QuantType.Q4_1: gguf.LlamaFileType.MOSTLY_Q4_1,
 }
-GGUF_BLOCK_TENSORS = {theirs: ours for ours, theirs in demo_model.BLOCK_TENSORS.items()}
-GGUF_TENSORS = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
-
-
-def permute(weight: numpy.ndarray, num_heads: int) -> numpy.ndarray:
-    """GGUF's row order of q and k from Hugging Face's; `demo_model.unpermute` undoes it."""
-    rows, columns = weight.shape
-    halves = weight.reshape(num_heads, 2, rows // num_heads // 2, columns)
-    return halves.swapaxes(1, 2).reshape(rows, columns)
 
 
 def rope_factors(config: transformers.LlamaConfig) -> numpy.ndarray:
@@ -46,24 +36,11 @@ def rope_factors(config: transformers.LlamaConfig) -> numpy.ndarray:
 
 def add_tensors(writer: gguf.GGUFWriter, model: transformers.LlamaForCausalLM, kind: QuantType) -> None:
     """Every weight once: matrices in `kind` (the embedding table in Q8_0 when `kind` has 4 bits), norms in f32."""
-    config = model.config
-    for name, tensor in model.state_dict().items():
-        if name == "lm_head.weight" and config.tie_word_embeddings:
-            continue
-        values = tensor.to(torch.float32).numpy()
-        name = name.removesuffix(".weight")
-        if name.startswith("model.layers."):
-            _, _, layer, part = name.split(".", 3)
-            heads = {"self_attn.q_proj": config.num_attention_heads, "self_attn.k_proj": config.num_key_value_heads}
-            if part in heads:
-                values = permute(values, heads[part])
-            target = f"blk.{layer}.{GGUF_BLOCK_TENSORS[part]}"
-        else:
-            target = GGUF_TENSORS[name]
+    for name, values in gguf_layout.Layout(model.config).store(model.state_dict()):
         tensor_kind = QuantType.F32 if values.ndim == 1 else kind
-        if target in ("token_embd", "output") and kind in (QuantType.Q4_0, QuantType.Q4_1):
+        if name in ("token_embd.weight", "output.weight") and kind in (QuantType.Q4_0, QuantType.Q4_1):
             tensor_kind = QuantType.Q8_0
-        writer.add_tensor(f"{target}.weight", gguf.quantize(values, tensor_kind), raw_dtype=tensor_kind)
+        writer.add_tensor(name, gguf.quantize(values, tensor_kind), raw_dtype=tensor_kind)
 
 
 def add_vocabulary(writer: gguf.GGUFWriter, tokenizer: tokenizing.Tokenizers) -> None:

@@ -2,18 +2,20 @@
 
 import functools
 import re
+import unicodedata
 
 import regex
 import tokenizers
 import transformers
-from tokenizers import decoders, models, pre_tokenizers, processors
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
-# Words as GPT-2 splits them, and as Llama 3 does; the names are GGUF's tokenizer.ggml.pre.
+# Words as GPT-2 splits them, as Llama 3 does, and Qwen 2; the names are GGUF's tokenizer.ggml.pre.
 GPT2_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA3_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+QWEN2_WORDS = LLAMA3_WORDS.replace(r"\p{N}{1,3}", r"\p{N}")
 # A character that no golden text contains; see `Tokenizers.encode_chat`.
 BREAKER = "\ue000"
 
@@ -28,8 +30,9 @@ def byte_characters() -> list[str]:
 
 def pre_tokenizer_of(name: str) -> pre_tokenizers.PreTokenizer:
     """The Hugging Face pre-tokenizer that GGUF calls `name`."""
-    if name == "llama-bpe":
-        words = pre_tokenizers.Split(tokenizers.Regex(LLAMA3_WORDS), behavior="isolated")
+    if name in ("llama-bpe", "qwen2"):
+        pattern = LLAMA3_WORDS if name == "llama-bpe" else QWEN2_WORDS
+        words = pre_tokenizers.Split(tokenizers.Regex(pattern), behavior="isolated")
         return pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     bytes_of_words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     if name == "smollm":
@@ -39,24 +42,42 @@ def pre_tokenizer_of(name: str) -> pre_tokenizers.PreTokenizer:
     raise ValueError(f"no pre-tokenizer is known as {name}")
 
 
-class PlainBpe:
-    """Byte-level BPE written from its definition. It knows no special tokens, so user text cannot make one."""
+def normal_form(pre_tokenizer: str | None, text: str) -> str:
+    """What becomes of a text before anything else."""
+    return unicodedata.normalize("NFC", text) if pre_tokenizer == "qwen2" else text
 
-    def __init__(self, vocabulary: list[str], merges: list[str], pre_tokenizer: str):
+
+class PlainBpe:
+    """Byte-level BPE written from its definition. It knows no special tokens, so user text cannot make one.
+
+    `added` are texts that are always one token.
+    """
+
+    def __init__(self, vocabulary: list[str], merges: list[str], pre_tokenizer: str, added=()):
         self.ids = {token: index for index, token in enumerate(vocabulary)}
         self.ranks = {tuple(merge.split(" ")): rank for rank, merge in enumerate(merges)}
         self.bytes = byte_characters()
         self.whole_words = pre_tokenizer == "llama-bpe"
-        words = LLAMA3_WORDS if self.whole_words else GPT2_WORDS
+        words = {"llama-bpe": LLAMA3_WORDS, "qwen2": QWEN2_WORDS}.get(pre_tokenizer, GPT2_WORDS)
         self.words = regex.compile(words)
+        self.normal_form = functools.partial(normal_form, pre_tokenizer)
+        self.added = re.compile("(" + "|".join(map(re.escape, added)) + ")") if added else None
         self.runs = regex.compile(r"\p{N}|\P{N}+") if pre_tokenizer == "smollm" else regex.compile(r"(?s).+")
         self.word = functools.lru_cache(maxsize=None)(self._word)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`. Bytes that the vocabulary lacks are dropped, as the reference does."""
+        if self.added is None:
+            return self._encode(text)
+        ids = []
+        for place, part in enumerate(self.added.split(text)):
+            ids += [self.ids[part]] if place % 2 else self._encode(part)
+        return ids
+
+    def _encode(self, text: str) -> list[int]:
         return [
             token
-            for run in self.runs.findall(text)
+            for run in self.runs.findall(self.normal_form(text))
             for word in self.words.findall(run)
             for token in self.word(word)
         ]
@@ -78,18 +99,29 @@ class PlainBpe:
 class Tokenizers:
     """One vocabulary as the Hugging Face tokenizer (`hf`) and as `PlainBpe` (`plain`)."""
 
-    def __init__(self, vocabulary, merges, specials, pre_tokenizer, bos, eos, chat_template, adds_bos=False):
+    # How the ids of text.json were made.
+    agreement = (
+        "From transformers with split_special_tokens=True; a byte-level BPE written from its definition, which has no "
+        "special tokens at all, gave the same ids for every string."
+    )
+
+    def __init__(
+        self, vocabulary, merges, specials, pre_tokenizer, bos, eos, chat_template, adds_bos=False, added=()
+    ):
         bpe = models.BPE(
             vocab={token: index for index, token in enumerate(vocabulary)},
             merges=[tuple(merge.split(" ")) for merge in merges],
             ignore_merges=pre_tokenizer == "llama-bpe",
         )
         self.backend = tokenizers.Tokenizer(bpe)
+        if pre_tokenizer == "qwen2":
+            self.backend.normalizer = normalizers.NFC()
         self.backend.pre_tokenizer = pre_tokenizer_of(pre_tokenizer)
         self.backend.decoder = decoders.ByteLevel()
         self.backend.add_special_tokens(
             [tokenizers.AddedToken(token, special=True, normalized=False) for token in specials]
         )
+        self.backend.add_tokens([tokenizers.AddedToken(token, special=False, normalized=False) for token in added])
         if adds_bos:
             self.backend.post_processor = processors.TemplateProcessing(
                 single=f"{bos} $A", special_tokens=[(bos, vocabulary.index(bos))]
@@ -101,7 +133,7 @@ class Tokenizers:
             clean_up_tokenization_spaces=False,
             chat_template=chat_template,
         )
-        self.plain = PlainBpe(vocabulary, merges, pre_tokenizer)
+        self.plain = PlainBpe(vocabulary, merges, pre_tokenizer, added)
         self._keep(vocabulary, merges, specials, pre_tokenizer, bos, eos, chat_template, adds_bos)
 
     def _keep(self, vocabulary, merges, specials, pre_tokenizer, bos, eos, chat_template, adds_bos) -> None:
@@ -110,6 +142,10 @@ class Tokenizers:
         self.pre_tokenizer, self.bos, self.eos = pre_tokenizer, bos, eos
         self.chat_template, self.adds_bos = chat_template, adds_bos
         self._special = re.compile("|".join(re.escape(token) for token in specials))
+
+    def normal_form(self, text: str) -> str:
+        """What decoding the ids of `text` gives back."""
+        return normal_form(self.pre_tokenizer, text)
 
     def encode_text(self, text: str) -> list[int]:
         """Ids of user text: nothing in it becomes a special token. Two implementations must agree."""

@@ -1,10 +1,13 @@
 //! Reads the golden files; `golden/README.md` says what their fields mean.
 
+use std::path::Path;
+
 use serde_json::Value;
 use spillway_text::PromptEnd;
 use spillway_types::{ChatMessage, Prompt, Role};
 
 use crate::places::golden_folder;
+use crate::real_model::RealModel;
 
 /// A prompt, its tokens, and what the reference made of it.
 #[derive(Debug, Clone)]
@@ -15,14 +18,25 @@ pub struct ParityCase {
     pub prompt: Prompt,
     /// What it must become.
     pub prompt_ids: Vec<u32>,
-    /// Logits at the last position: `[vocab]`.
-    pub logits: Vec<f32>,
+    /// Logits at the last position.
+    pub logits: GoldenLogits,
     /// Greedy tokens.
     pub tokens: Vec<u32>,
     /// At each of them, how far ahead it was of the second best.
     pub margins: Vec<f32>,
     /// The natural logarithm of each one's probability.
     pub logprobs: Vec<f32>,
+}
+
+/// Logits of one position, or a sample of them.
+#[derive(Debug, Clone)]
+pub struct GoldenLogits {
+    /// Every how many-th token's logit is kept.
+    pub every: usize,
+    /// Those of the tokens 0, `every`, 2 `every` ..
+    pub values: Vec<f32>,
+    /// The largest magnitude of all, kept or not.
+    pub max_abs: f32,
 }
 
 /// A text and its tokens.
@@ -66,22 +80,27 @@ pub struct TinyModel {
     pub chats: Vec<ChatCase>,
 }
 
-/// The prompts of `parity.json`, with their logits.
-pub fn parity_cases() -> Vec<ParityCase> {
-    let golden = read("parity.json");
-    let bytes =
-        std::fs::read(golden_folder().join(string(&golden["logits_file"]))).expect("the logits are there");
-    let vocab_size = number(&golden["logits_shape"][1]) as usize;
-    let row = |row: usize| -> Vec<f32> {
-        let bytes = &bytes[row * vocab_size * 4..][..vocab_size * 4];
-        bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
+/// The prompts of a real model's `parity.json`, with their logits.
+pub fn parity_cases(model: RealModel) -> Vec<ParityCase> {
+    let folder = model.golden_folder();
+    let golden = read(&folder.join("parity.json"));
+    let bytes = std::fs::read(folder.join(string(&golden["logits_file"]))).expect("the logits are there");
+    let row_len = number(&golden["logits_shape"][1]) as usize;
+    let every = golden.get("logits_every").map_or(1, |every| number(every) as usize);
+    let logits = |case: &Value| {
+        let bytes = &bytes[number(&case["logits_row"]) as usize * row_len * 4..][..row_len * 4];
+        GoldenLogits {
+            every,
+            values: bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect(),
+            max_abs: number(&case["logits_max_abs"]) as f32,
+        }
     };
     let cases = list(&golden["cases"]).iter().map(|case| {
         let prompt = match string(&case["kind"]) {
             "raw" => Prompt::Text(string(&case["text"]).to_owned()),
             _ => Prompt::Chat(messages(&case["messages"])),
         };
-        parity_case(string(&case["name"]), prompt, row(number(&case["logits_row"]) as usize), case)
+        parity_case(string(&case["name"]), prompt, logits(case), case)
     });
     cases.collect()
 }
@@ -97,13 +116,16 @@ pub fn architecture_models() -> Vec<TinyModel> {
 }
 
 fn models_of(file: &str) -> Vec<TinyModel> {
-    let golden = read(file);
+    let golden = read(&golden_folder().join(file));
     let models = list(&golden["models"]).iter().map(|model| {
         let path = string(&model["path"]);
         let prompts = list(&model["prompts"]).iter().map(|case| {
             let text = string(&case["text"]);
             let name = format!("{path} {} tokens", list(&case["prompt_ids"]).len());
-            parity_case(&name, Prompt::Text(text.to_owned()), floats(&case["logits"]), case)
+            let values = floats(&case["logits"]);
+            let max_abs = values.iter().fold(0.0_f32, |largest, logit| largest.max(logit.abs()));
+            let logits = GoldenLogits { every: 1, values, max_abs };
+            parity_case(&name, Prompt::Text(text.to_owned()), logits, case)
         });
         TinyModel {
             path: path.to_owned(),
@@ -115,9 +137,9 @@ fn models_of(file: &str) -> Vec<TinyModel> {
     models.collect()
 }
 
-/// The strings of `text.json`.
-pub fn text_cases() -> Vec<TextCase> {
-    let golden = read("text.json");
+/// The strings of a real model's `text.json`.
+pub fn text_cases(model: RealModel) -> Vec<TextCase> {
+    let golden = read(&model.golden_folder().join("text.json"));
     let cases = list(&golden["cases"]).iter().map(|case| TextCase {
         text: string(&case["text"]).to_owned(),
         ids: ids(&case["ids"]),
@@ -127,13 +149,13 @@ pub fn text_cases() -> Vec<TextCase> {
     cases.collect()
 }
 
-/// The conversations of `chat.json`.
-pub fn chat_cases() -> Vec<ChatCase> {
-    let golden = read("chat.json");
+/// The conversations of a real model's `chat.json`, which a base model does not have.
+pub fn chat_cases(model: RealModel) -> Vec<ChatCase> {
+    let golden = read(&model.golden_folder().join("chat.json"));
     list(&golden["cases"]).iter().map(|case| chat_case(string(&case["name"]), case)).collect()
 }
 
-fn parity_case(name: &str, prompt: Prompt, logits: Vec<f32>, case: &Value) -> ParityCase {
+fn parity_case(name: &str, prompt: Prompt, logits: GoldenLogits, case: &Value) -> ParityCase {
     ParityCase {
         name: name.to_owned(),
         prompt,
@@ -166,9 +188,8 @@ fn messages(value: &Value) -> Vec<ChatMessage> {
     messages.collect()
 }
 
-fn read(name: &str) -> Value {
-    let path = golden_folder().join(name);
-    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+fn read(path: &Path) -> Value {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&bytes).expect("goldens are JSON")
 }
 

@@ -23,8 +23,10 @@ mod hub;
 mod model;
 mod places;
 mod queue;
+mod real_model;
 mod scrape;
 mod server;
+mod text;
 mod variant;
 
 pub use ask::{Answer, Ask, Choice};
@@ -35,13 +37,15 @@ pub use events::{Event, Events, Streamed};
 pub use executor::{RowRecord, StepRecord, Steps, WatchedExecutor};
 pub use gate::Gate;
 pub use golden::{
-    ChatCase, ParityCase, TextCase, TinyModel, architecture_models, chat_cases, parity_cases, text_cases,
-    tiny_models,
+    ChatCase, GoldenLogits, ParityCase, TextCase, TinyModel, architecture_models, chat_cases, parity_cases,
+    text_cases, tiny_models,
 };
 pub use hub::{Fault, FileRequest, HubRepository, RepositoryAccess, TestHub};
 pub use model::{LoadKnobs, TestModel};
 pub use places::{architecture_model, demo_model, golden_folder, tiny_model};
 pub use queue::prompts_are_tokenised;
+pub use real_model::RealModel;
 pub use scrape::Scrape;
 pub use server::{Server, binary, run_to_end, run_with, within};
+pub use text::TestText;
 pub use variant::ModelVariant;

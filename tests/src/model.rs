@@ -11,7 +11,7 @@ use spillway_models::{
     DecoderSpec, DtypePolicy, ExecutorKind, ExecutorLimits, ForwardBatch, KvCache, KvLayout, LoadOptions,
     Logits, Model, ModelError, ModelSource, RunnerLimits, WeightsKind, load,
 };
-use spillway_text::{ChatTemplate, Timestamp, Tokenizer};
+use spillway_text::{Timestamp, Tokenizer};
 use spillway_types::{SeqId, TokenId};
 
 use crate::executor::lock;
@@ -59,7 +59,6 @@ pub struct TestModel {
     pub(crate) executor_limits: ExecutorLimits,
     pub(crate) text: TextPipeline,
     pub(crate) end_tokens: Arc<[TokenId]>,
-    template: ChatTemplate,
 }
 
 impl TestModel {
@@ -95,11 +94,7 @@ impl TestModel {
         };
         let source = ModelSource::from_path(path).expect("a model");
         let loaded = load(&source, &options)?;
-        let build =
-            |assets| model_text::build(assets, MissingTokenizer::Refuse).expect("the model's text files");
-        // The pipeline keeps its template to itself.
-        let template = build(loaded.text.clone()).template;
-        let text = build(loaded.text);
+        let text = model_text::build(loaded.text, MissingTokenizer::Refuse).expect("the model's text files");
         let today = Arc::new(|| Timestamp::from_unix_seconds(0));
         let pipeline = TextPipeline::new(text.tokenizer, text.template, today);
         Ok(Self {
@@ -109,7 +104,6 @@ impl TestModel {
             kv_layout: loaded.kv_layout,
             runner_limits: loaded.runner_limits,
             executor_limits: loaded.executor_limits,
-            template,
             text: pipeline,
             end_tokens: text.end_tokens,
         })
@@ -123,11 +117,6 @@ impl TestModel {
     /// Its tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         self.text.tokenizer()
-    }
-
-    /// Its chat template.
-    pub fn template(&self) -> &ChatTemplate {
-        &self.template
     }
 
     /// The model for one engine, and where the first logits of each of its sequences will be.

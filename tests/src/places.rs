@@ -1,10 +1,8 @@
 //! Where the tests find models and golden files.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// The file that `spillway pull demo` fetches.
-const DEMO_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+use crate::real_model::RealModel;
 
 /// The folder of golden files.
 pub fn golden_folder() -> PathBuf {
@@ -21,19 +19,11 @@ pub fn architecture_model(path: &str) -> PathBuf {
     golden_folder().join("architectures").join(path)
 }
 
-/// The demo model in the cache folder: `$SPILLWAY_CACHE`, else `$XDG_CACHE_HOME/spillway`, else `~/.cache/spillway`.
+/// The demo model.
 ///
 /// # Panics
 ///
-/// If it is not there: a test that was passed over would look like one that passed.
+/// If it is not in the cache folder.
 pub fn demo_model() -> PathBuf {
-    let variable = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
-    let folder = variable("SPILLWAY_CACHE")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(variable("XDG_CACHE_HOME")?).join("spillway")))
-        .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".cache").join("spillway")))
-        .expect("one of SPILLWAY_CACHE, XDG_CACHE_HOME and HOME is set");
-    let path = folder.join(DEMO_FILE);
-    assert!(path.is_file(), "the demo model is not in {}: run `spillway pull demo`", folder.display());
-    path
+    RealModel::Demo.path()
 }

@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use spillway_models::DtypePolicy;
-use spillway_tests::{Ask, Choice, Knobs, LoadKnobs, TestEngine, TestModel, parity_cases};
+use spillway_tests::{Ask, Choice, Knobs, LoadKnobs, RealModel, TestEngine, TestModel, parity_cases};
 
 /// Prompts of a matrix and how far to go on from them.
 pub(crate) struct Workload {
@@ -42,7 +42,7 @@ impl Workload {
 
     /// Pieces of a golden prompt, for the demo model.
     pub(crate) fn of_demo() -> Self {
-        let cases = parity_cases();
+        let cases = parity_cases(RealModel::Demo);
         let longest = cases.iter().max_by_key(|case| case.prompt_ids.len()).expect("there are cases");
         let lengths = [90, 88, 30, 9, 1, 7, 8, 15, 16, 17, 31, 33, 5, 48, 12, 3];
         let mut rest = &longest.prompt_ids[..];

@@ -1,6 +1,7 @@
 //! Files to tokens through a whole engine, against what Hugging Face transformers computed (`golden/README.md`).
 //!
-//! - `demo`: the demo model: logits, greedy tokens, and its text.
+//! - `real`: real models: logits and greedy tokens.
+//! - `text`: their tokenizers and chat templates.
 //! - `tiny`: every tiny model and GGUF file, and the candle executor beside the decoder.
 //! - `architectures`: a tiny model of every architecture, with all that it does beyond Llama.
 //! - `streams`: what a client reads piece by piece is the text of all tokens.
@@ -8,6 +9,7 @@
 
 mod architectures;
 mod compare;
-mod demo;
+mod real;
 mod streams;
+mod text;
 mod tiny;

@@ -2,7 +2,8 @@
 
 use spillway_models::{DtypePolicy, ExecutorKind};
 use spillway_tests::{
-    Ask, Choice, Knobs, LoadKnobs, TestEngine, TestModel, demo_model, tiny_model, tiny_models,
+    Ask, Choice, Knobs, LoadKnobs, RealModel, TestEngine, TestModel, demo_model, parity_cases, tiny_model,
+    tiny_models,
 };
 use spillway_types::{Prompt, TokenId};
 
@@ -65,7 +66,7 @@ fn the_candle_executor_gives_the_tokens_of_the_decoder() {
 
 #[test]
 fn the_candle_executor_gives_the_tokens_of_the_decoder_for_the_demo_model() {
-    let cases = spillway_tests::parity_cases();
+    let cases = parity_cases(RealModel::Demo);
     let asks: Vec<Ask> = cases
         .iter()
         .filter(|case| (16..=81).contains(&case.prompt_ids.len()))
