@@ -220,7 +220,8 @@ fn print_attention(device: &Device) -> Result<(), KernelError> {
         let num_tokens = batch.num_tokens();
         let seconds = best_of(Duration::from_millis(20), || {
             let qkv = qkv.rows(num_tokens)?;
-            let arguments = AttentionArguments { qkv, kv: &kv, num_heads: 9, scale: 0.125 };
+            let arguments =
+                AttentionArguments { qkv, kv: &kv, num_heads: 9, scale: 0.125, window: None, soft_cap: None };
             attention(device, &mut workspace, &batch, arguments, out.rows_mut(num_tokens)?)
         })?;
         println!(

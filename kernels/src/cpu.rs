@@ -23,6 +23,7 @@ mod attention;
 mod cache_element;
 mod disjoint;
 mod embedding;
+mod experts;
 mod isa;
 mod linear;
 mod norm;
@@ -36,12 +37,13 @@ pub use isa::{Isa, IsaChoice};
 pub use weight::CpuWeight;
 pub use workspace::CpuWorkspace;
 
-pub(crate) use activation::gated_act;
+pub(crate) use activation::{gated_act, soft_cap};
 pub(crate) use attention::{Attention, attention};
 pub(crate) use embedding::{embed, gather_rows};
+pub(crate) use experts::{Choice, Routes, add_weighted_rows};
 pub(crate) use linear::{LinearInputs, linear};
 pub(crate) use norm::{NormInputs, add_rms_norm};
-pub(crate) use rope::{Rope, rope_and_cache};
+pub(crate) use rope::{HeadNormWeights, Rope, rope_and_cache};
 
 use isa::ActiveIsa;
 use pool::ThreadPool;

@@ -6,18 +6,22 @@
 mod add_rms_norm;
 mod attention;
 mod embed;
+mod experts;
 mod gated_act;
 mod gather_rows;
 mod linear;
 mod rope_and_cache;
+mod soft_cap;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use add_rms_norm::{NormArguments, add_rms_norm};
+pub use add_rms_norm::{Delta, NormArguments, add_rms_norm};
 pub use attention::{AttentionArguments, attention};
 pub use embed::embed;
-pub use gated_act::gated_act;
+pub use experts::{Expert, ExpertWeighting, ExpertsArguments, ExpertsLimits, ExpertsScratch, experts};
+pub use gated_act::{Activation, gated_act};
 pub use gather_rows::gather_rows;
 pub use linear::{LinearArguments, linear};
-pub use rope_and_cache::{RopeArguments, RopeStyle, rope_and_cache};
+pub use rope_and_cache::{HeadNorms, RopeArguments, RopeStyle, rope_and_cache};
+pub use soft_cap::soft_cap;

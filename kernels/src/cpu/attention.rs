@@ -6,11 +6,14 @@
 //! # Invariants
 //!
 //! Scores are sums over the head's columns, upwards, even and odd apart; a tile's values are added in
-//! order of position; tiles do not depend on blocks, chunks or units. So a query's result depends on
-//! its own position and keys alone, bit for bit.
+//! order of position; tiles do not depend on blocks, chunks, units or a window. So a query's result
+//! depends on its own position and keys alone, bit for bit. A key that a query does not see is never
+//! multiplied, not even with zero.
 //!
 //! Source of the running maximum: Milakov and Gimelshein, "Online normalizer calculation for softmax",
 //! 2018; of the tiling: Dao et al., "`FlashAttention`", 2022.
+
+use std::num::NonZeroUsize;
 
 use crate::batch::StepBatch;
 use crate::kv::{KvLayout, MAX_HEAD_DIM};
@@ -23,7 +26,7 @@ use super::{CpuDevice, CpuWorkspace};
 
 mod tile;
 
-use tile::{TILE, TileScratch, visit};
+use tile::{Seen, TILE, TileScratch, visit};
 
 /// Most query vectors of a unit: enough that reading a tile of keys costs little beside its use. Any
 /// number gives the same bits.
@@ -45,6 +48,8 @@ pub(crate) struct Attention<'a> {
     pub(crate) qkv: &'a [f32],
     pub(crate) num_heads: usize,
     pub(crate) scale: f32,
+    pub(crate) window: Option<NonZeroUsize>,
+    pub(crate) soft_cap: Option<f32>,
     pub(crate) kv: KvLayout,
 }
 
@@ -75,6 +80,12 @@ impl Attention<'_> {
     /// Query heads for each KV head.
     fn group(&self) -> usize {
         self.num_heads / self.kv.num_kv_heads
+    }
+
+    /// The first key that a query at `position` sees.
+    #[inline(always)]
+    fn first_seen(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window.get()))
     }
 
     /// Units that a row needs for each KV head.
@@ -122,7 +133,7 @@ impl<T: CacheElement> Task for UnitTask<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let unit = self.unit;
         let head_dim = unit.attention.kv.head_dim;
-        let mut scratch = TileScratch::new(self.scratch, head_dim, UNIT_QUERIES);
+        let mut scratch = TileScratch::new(self.scratch, head_dim, UNIT_QUERIES, unit.attention.soft_cap);
         let num_queries = unit.num_queries();
         unit.load_queries(&mut scratch);
         scratch.reset();
@@ -133,29 +144,11 @@ impl<T: CacheElement> Task for UnitTask<'_, T> {
         }
         let positions = &*positions;
         let num_keys = positions[num_queries - 1] + 1;
-        for first_key in (0..num_keys).step_by(TILE) {
+        // A tile that lies wholly before every query's window is never read.
+        let first_tile = unit.attention.first_seen(positions[0]) / TILE * TILE;
+        for first_key in (first_tile..num_keys).step_by(TILE) {
             unit.load_tile(simd, &mut scratch, first_key, num_keys);
-            // Queries are in order of position, so those before the tile come first.
-            let mut query = 0;
-            while positions[query] < first_key {
-                query += 1;
-            }
-            while query < num_queries {
-                let rest = num_queries - query;
-                if rest >= 4 {
-                    visit(simd, &mut scratch, query, num_visible::<4>(&positions[query..], first_key));
-                    query += 4;
-                } else if rest == 3 {
-                    visit(simd, &mut scratch, query, num_visible::<3>(&positions[query..], first_key));
-                    query += 3;
-                } else if rest == 2 {
-                    visit(simd, &mut scratch, query, num_visible::<2>(&positions[query..], first_key));
-                    query += 2;
-                } else {
-                    visit(simd, &mut scratch, query, num_visible::<1>(&positions[query..], first_key));
-                    query += 1;
-                }
-            }
+            unit.visit_tile(simd, &mut scratch, positions, first_key);
         }
         unit.store_results(simd, &scratch);
     }
@@ -192,6 +185,42 @@ impl<T: CacheElement> Unit<'_, T> {
             for (to, from) in target.iter_mut().zip(&self.attention.qkv[start..start + head_dim]) {
                 *to = from * self.attention.scale;
             }
+        }
+    }
+
+    /// Takes a tile into the results of all queries that see any of its keys.
+    ///
+    /// Queries are in order of position: first come those before the tile, then those that see it from its first key
+    /// on, then those whose window begins inside, then those that have left it behind.
+    #[inline(always)]
+    fn visit_tile<S: Simd>(
+        &self,
+        simd: S,
+        scratch: &mut TileScratch<'_>,
+        positions: &[usize],
+        first_key: usize,
+    ) {
+        let mut query = positions.partition_point(|&position| position < first_key);
+        let num_whole = match self.attention.window {
+            Some(_) => positions.partition_point(|&last| self.attention.first_seen(last) <= first_key),
+            None => positions.len(),
+        };
+        while query < num_whole {
+            let positions = &positions[query..];
+            match num_whole - query {
+                1 => visit(simd, scratch, query, seen::<1>(positions, first_key, 0)),
+                2 => visit(simd, scratch, query, seen::<2>(positions, first_key, 0)),
+                3 => visit(simd, scratch, query, seen::<3>(positions, first_key, 0)),
+                _ => visit(simd, scratch, query, seen::<4>(positions, first_key, 0)),
+            }
+            query += (num_whole - query).min(4);
+        }
+        for (query, &position) in positions.iter().enumerate().skip(num_whole) {
+            let num_hidden = self.attention.first_seen(position) - first_key;
+            if num_hidden >= TILE {
+                break;
+            }
+            visit(simd, scratch, query, seen::<1>(&[position], first_key, num_hidden));
         }
     }
 
@@ -258,12 +287,12 @@ impl<T: CacheElement> Unit<'_, T> {
     }
 }
 
-/// How many keys of the tile the next `Q` queries see; each sees at least one.
+/// Which keys of the tile the next `Q` queries see; each sees at least one.
 #[inline(always)]
-fn num_visible<const Q: usize>(positions: &[usize], first_key: usize) -> [usize; Q] {
-    let mut counts = [0; Q];
-    for (count, position) in counts.iter_mut().zip(positions) {
+fn seen<const Q: usize>(positions: &[usize], first_key: usize, num_hidden: usize) -> Seen<Q> {
+    let mut num_visible = [0; Q];
+    for (count, position) in num_visible.iter_mut().zip(positions) {
         *count = TILE.min(position + 1 - first_key);
     }
-    counts
+    Seen { num_hidden, num_visible }
 }

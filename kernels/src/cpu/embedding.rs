@@ -6,8 +6,8 @@ use super::{CpuDevice, CpuWeight};
 /// Tokens that one unit gathers.
 const TOKENS_PER_UNIT: usize = 8;
 
-/// `out[t] = table[tokens[t]]`; every token is below the table's rows.
-pub(crate) fn embed(cpu: &CpuDevice, tokens: &[u32], table: &CpuWeight, out: &mut [f32]) {
+/// `out[t] = table[tokens[t]] * scale`; every token is below the table's rows.
+pub(crate) fn embed(cpu: &CpuDevice, tokens: &[u32], table: &CpuWeight, scale: Option<f32>, out: &mut [f32]) {
     let hidden = table.k();
     let out = Disjoint::new(out);
     cpu.for_each_unit(tokens.len().div_ceil(TOKENS_PER_UNIT), &|_, unit| {
@@ -17,6 +17,11 @@ pub(crate) fn embed(cpu: &CpuDevice, tokens: &[u32], table: &CpuWeight, out: &mu
         let rows = unsafe { out.part(first * hidden..last * hidden) };
         for (row, &token) in rows.chunks_exact_mut(hidden).zip(&tokens[first..last]) {
             table.read_row(token as usize, row);
+            if let Some(scale) = scale {
+                for x in row {
+                    *x *= scale;
+                }
+            }
         }
     });
 }

@@ -1,4 +1,4 @@
-//! Rotary position embedding, and the write of keys and values into the paged cache.
+//! Norms of heads, rotary position embedding, and the write of keys and values into the paged cache.
 
 use crate::kv::KvLayout;
 use crate::ops::RopeStyle;
@@ -7,6 +7,7 @@ use super::CpuDevice;
 use super::cache_element::CacheElement;
 use super::disjoint::Disjoint;
 use super::isa::Task;
+use super::norm::normalise;
 use super::simd::{LANES, Simd};
 
 /// Tokens that one unit turns.
@@ -26,8 +27,17 @@ pub(crate) struct Rope<'a> {
     /// Pairs of columns that turn.
     pub(crate) num_pairs: usize,
     pub(crate) style: RopeStyle,
+    pub(crate) norms: Option<HeadNormWeights<'a>>,
     pub(crate) num_heads: usize,
     pub(crate) kv: KvLayout,
+}
+
+/// Each `[head_dim]`.
+#[derive(Clone, Copy)]
+pub(crate) struct HeadNormWeights<'a> {
+    pub(crate) q: &'a [f32],
+    pub(crate) k: &'a [f32],
+    pub(crate) epsilon: f32,
 }
 
 /// Turns q and k in place in `qkv [tokens, (h + 2 g) * d]`, then writes k and v to the cache.
@@ -81,14 +91,19 @@ struct TurnToken<'a> {
 
 impl Task for TurnToken<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, _simd: S) {
+    fn run<S: Simd>(self, simd: S) {
         let rope = self.rope;
         let angle = rope.positions[self.token] as usize * rope.num_pairs;
         let cos = &rope.cos[angle..angle + rope.num_pairs];
         let sin = &rope.sin[angle..angle + rope.num_pairs];
         let head_dim = rope.kv.head_dim;
         let num_turned = (rope.num_heads + rope.kv.num_kv_heads) * head_dim;
-        for head in self.qkv[..num_turned].chunks_exact_mut(head_dim) {
+        let heads = self.qkv[..num_turned].chunks_exact_mut(head_dim);
+        for (head_idx, head) in heads.enumerate() {
+            if let Some(norms) = rope.norms {
+                let weight = if head_idx < rope.num_heads { norms.q } else { norms.k };
+                normalise(simd, head, weight, norms.epsilon);
+            }
             turn(rope.style, head, cos, sin);
         }
     }

@@ -19,7 +19,7 @@ mod portable;
 pub(super) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx512::Avx512;
-pub(super) use exp::exp;
+pub(super) use exp::{exp, soft_cap};
 pub(super) use portable::Portable;
 
 /// Lanes of a vector.

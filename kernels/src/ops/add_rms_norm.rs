@@ -9,19 +9,28 @@ use crate::tensor::{TensorView, TensorViewMut};
 #[derive(Debug, Clone, Copy)]
 pub struct NormArguments<'a> {
     /// Added to the residual first, if there is one: `[tokens, hidden]`.
-    pub delta: Option<TensorView<'a>>,
+    pub delta: Option<Delta<'a>>,
     /// `[1, hidden]`
     pub weight: TensorView<'a>,
     /// Added to a mean of squares.
     pub epsilon: f32,
 }
 
-/// `residual += delta`, then `out = residual / sqrt(mean(residual^2) + epsilon) * weight`.
+/// What is added to the residual.
+#[derive(Debug, Clone, Copy)]
+pub struct Delta<'a> {
+    /// `[tokens, hidden]`
+    pub x: TensorView<'a>,
+    /// The weight of a norm of its own that is taken first, with the same epsilon, if there is one: `[1, hidden]`.
+    pub norm: Option<TensorView<'a>>,
+}
+
+/// `residual += delta`, or its norm, then `out = residual / sqrt(mean(residual^2) + epsilon) * weight`.
 ///
 /// # Shapes
 ///
-/// - `residual`, `out`, `delta`: `[tokens, hidden]`
-/// - `weight`: `[1, hidden]`
+/// - `residual`, `out`, `delta.x`: `[tokens, hidden]`
+/// - `weight`, `delta.norm`: `[1, hidden]`
 ///
 /// # Errors
 ///
@@ -38,18 +47,23 @@ pub fn add_rms_norm(
     expect_shape("weight", arguments.weight.shape(), [1, hidden])?;
     expect_shape("out", out.shape(), [tokens, hidden])?;
     if let Some(delta) = arguments.delta {
-        expect_shape("delta", delta.shape(), [tokens, hidden])?;
+        expect_shape("delta", delta.x.shape(), [tokens, hidden])?;
+        if let Some(norm) = delta.norm {
+            expect_shape("norm of the delta", norm.shape(), [1, hidden])?;
+        }
     }
     if tokens == 0 || hidden == 0 {
         return Ok(());
     }
     match device {
         Device::Cpu(cpu) => {
-            let delta = arguments.delta.map(|delta| delta.as_f32("delta")).transpose()?;
+            let delta = arguments.delta.map(|delta| delta.x.as_f32("delta")).transpose()?;
+            let delta_weight = arguments.delta.and_then(|delta| delta.norm);
             cpu::add_rms_norm(
                 cpu,
                 cpu::NormInputs {
                     delta,
+                    delta_weight: delta_weight.map(|norm| norm.as_f32("norm of the delta")).transpose()?,
                     weight: arguments.weight.as_f32("weight")?,
                     epsilon: arguments.epsilon,
                 },

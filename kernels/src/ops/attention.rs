@@ -1,5 +1,7 @@
 //! Causal attention over the paged cache, for decodes and chunks of prompts in one call.
 
+use std::num::NonZeroUsize;
+
 use half::{bf16, f16};
 
 use crate::batch::StepBatch;
@@ -22,10 +24,14 @@ pub struct AttentionArguments<'a> {
     pub num_heads: usize,
     /// Scores are multiplied with it; commonly `1 / sqrt(head_dim)`.
     pub scale: f32,
+    /// How many keys a token sees, its own included; absent for all before it.
+    pub window: Option<NonZeroUsize>,
+    /// Scaled scores become `cap * tanh(score / cap)`, if there is a cap.
+    pub soft_cap: Option<f32>,
 }
 
 /// `out = softmax(scale * q * k^T) * v`, where a token at position `p` sees positions `0..=p` of its
-/// own sequence.
+/// own sequence, or of these the last `window`.
 ///
 /// # Shapes
 ///
@@ -43,7 +49,7 @@ pub fn attention(
     arguments: AttentionArguments<'_>,
     mut out: TensorViewMut<'_>,
 ) -> Result<(), KernelError> {
-    let AttentionArguments { qkv, kv, num_heads, scale } = arguments;
+    let AttentionArguments { qkv, kv, num_heads, scale, window, soft_cap } = arguments;
     let layout = kv.layout();
     expect_batch_fits(batch, &layout)?;
     if num_heads == 0 || !num_heads.is_multiple_of(layout.num_kv_heads) {
@@ -61,7 +67,7 @@ pub fn attention(
         (Device::Cpu(cpu), Workspace::Cpu(workspace)) => {
             workspace.expect_fits_heads(layout.head_dim, cpu)?;
             let qkv = qkv.as_f32("qkv")?;
-            let inputs = cpu::Attention { batch, qkv, num_heads, scale, kv: layout };
+            let inputs = cpu::Attention { batch, qkv, num_heads, scale, window, soft_cap, kv: layout };
             let out = out.as_f32_mut("out")?;
             let (keys, values) = (kv.keys(), kv.values());
             match layout.dtype {

@@ -7,7 +7,7 @@ use crate::error::{KernelError, expect_at_most, expect_shape};
 use crate::tensor::TensorViewMut;
 use crate::weight::PackedWeight;
 
-/// `out[t] = table[tokens[t]]`, in f32 on the CPU.
+/// `out[t] = table[tokens[t]]`, in f32 on the CPU, and times `scale` if there is one.
 ///
 /// A quantised table is widened row by row.
 ///
@@ -24,6 +24,7 @@ pub fn embed(
     device: &Device,
     batch: &StepBatch,
     table: &PackedWeight,
+    scale: Option<f32>,
     mut out: TensorViewMut<'_>,
 ) -> Result<(), KernelError> {
     let [vocab, hidden] = table.shape();
@@ -33,7 +34,7 @@ pub fn embed(
     }
     match device {
         Device::Cpu(cpu) => {
-            cpu::embed(cpu, batch.tokens(), table.as_cpu(), out.as_f32_mut("out")?);
+            cpu::embed(cpu, batch.tokens(), table.as_cpu(), scale, out.as_f32_mut("out")?);
         }
     }
     Ok(())

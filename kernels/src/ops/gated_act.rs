@@ -5,7 +5,16 @@ use crate::device::Device;
 use crate::error::{KernelError, expect_shape};
 use crate::tensor::{TensorView, TensorViewMut};
 
-/// `out = silu(gate) * up`, with `silu(x) = x / (1 + e^-x)`.
+/// The gate's function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x / (1 + e^-x)`.
+    Silu,
+    /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`, the usual approximation of `x * Phi(x)`.
+    GeluTanh,
+}
+
+/// `out = activation(gate) * up`.
 ///
 /// # Shapes
 ///
@@ -16,9 +25,11 @@ use crate::tensor::{TensorView, TensorViewMut};
 ///
 /// [`KernelError::Shape`] or [`KernelError::ElementType`] if the arguments disagree.
 ///
-/// Source: Shazeer, "GLU Variants Improve Transformer", 2020.
+/// Source: Shazeer, "GLU Variants Improve Transformer", 2020; of the approximation: Hendrycks and Gimpel, "Gaussian
+/// Error Linear Units", 2016.
 pub fn gated_act(
     device: &Device,
+    activation: Activation,
     gate_up: TensorView<'_>,
     mut out: TensorViewMut<'_>,
 ) -> Result<(), KernelError> {
@@ -29,7 +40,7 @@ pub fn gated_act(
     }
     match device {
         Device::Cpu(cpu) => {
-            cpu::gated_act(cpu, gate_up.as_f32("gate_up")?, out.as_f32_mut("out")?, ffn);
+            cpu::gated_act(cpu, activation, gate_up.as_f32("gate_up")?, out.as_f32_mut("out")?, ffn);
         }
     }
     Ok(())

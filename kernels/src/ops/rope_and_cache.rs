@@ -1,4 +1,4 @@
-//! Turns queries and keys by their position, and writes keys and values into the paged cache.
+//! Normalises queries and keys head by head, turns them by their position, and writes keys and values into the paged cache.
 
 use half::{bf16, f16};
 
@@ -27,11 +27,24 @@ pub struct RopeArguments<'a> {
     pub sin: TensorView<'a>,
     /// Which columns turn together; those past `rotary_dim` stay.
     pub style: RopeStyle,
+    /// Norms of the heads of q and k, taken before they turn.
+    pub norms: Option<HeadNorms<'a>>,
     /// Heads of q; k and v have as many as the cache.
     pub num_heads: usize,
 }
 
-/// Turns q and k in place, then writes k and v to the batch's slots.
+/// Weights of the norms of single heads, as in [`crate::ops::add_rms_norm`]; all heads share them.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadNorms<'a> {
+    /// `[1, head_dim]`
+    pub q: TensorView<'a>,
+    /// `[1, head_dim]`
+    pub k: TensorView<'a>,
+    /// Added to a mean of squares.
+    pub epsilon: f32,
+}
+
+/// Normalises, if asked to, and turns q and k in place, then writes k and v to the batch's slots.
 ///
 /// # Shapes
 ///
@@ -59,10 +72,15 @@ pub fn rope_and_cache(
     let [max_positions, num_pairs] = arguments.cos.shape();
     expect_shape("sin", arguments.sin.shape(), [max_positions, num_pairs])?;
     expect_at_most("rotary_dim", 2 * num_pairs, layout.head_dim)?;
+    if let Some(norms) = arguments.norms {
+        expect_shape("norm of q", norms.q.shape(), [1, layout.head_dim])?;
+        expect_shape("norm of k", norms.k.shape(), [1, layout.head_dim])?;
+    }
     let Some(position) = batch.largest_position() else { return Ok(()) };
     expect_at_most("positions", position as usize + 1, max_positions)?;
     match device {
         Device::Cpu(cpu) => {
+            let norms = arguments.norms.map(head_norm_weights).transpose()?;
             let rope = cpu::Rope {
                 positions: batch.positions(),
                 slots: batch.slots(),
@@ -70,6 +88,7 @@ pub fn rope_and_cache(
                 sin: arguments.sin.as_f32("sin")?,
                 num_pairs,
                 style: arguments.style,
+                norms,
                 num_heads: arguments.num_heads,
                 kv: layout,
             };
@@ -89,6 +108,14 @@ pub fn rope_and_cache(
         }
     }
     Ok(())
+}
+
+fn head_norm_weights(norms: HeadNorms<'_>) -> Result<cpu::HeadNormWeights<'_>, KernelError> {
+    Ok(cpu::HeadNormWeights {
+        q: norms.q.as_f32("norm of q")?,
+        k: norms.k.as_f32("norm of k")?,
+        epsilon: norms.epsilon,
+    })
 }
 
 /// Refuses a batch whose blocks are not those of the cache.

@@ -6,7 +6,7 @@
 )]
 
 use super::super::cache_element::CacheElement;
-use super::super::simd::{LANES, Simd, exp};
+use super::super::simd::{LANES, Simd, exp, soft_cap};
 
 /// Keys in a tile: a fixed number, since it decides the order of sums.
 pub(super) const TILE: usize = 32;
@@ -19,6 +19,7 @@ pub(super) fn scratch_len(head_dim: usize, num_queries: usize) -> usize {
 /// A unit's scratch memory.
 pub(super) struct TileScratch<'a> {
     head_dim: usize,
+    soft_cap: Option<f32>,
     /// `[head_dim, TILE]`
     keys: &'a mut [f32],
     /// `[TILE, head_dim]`
@@ -36,13 +37,18 @@ pub(super) struct TileScratch<'a> {
 impl<'a> TileScratch<'a> {
     /// Cuts [`scratch_len`] numbers into its parts.
     #[inline(always)]
-    pub(super) fn new(memory: &'a mut [f32], head_dim: usize, num_queries: usize) -> Self {
+    pub(super) fn new(
+        memory: &'a mut [f32],
+        head_dim: usize,
+        num_queries: usize,
+        soft_cap: Option<f32>,
+    ) -> Self {
         let (keys, memory) = memory.split_at_mut(TILE * head_dim);
         let (values, memory) = memory.split_at_mut(TILE * head_dim);
         let (queries, memory) = memory.split_at_mut(num_queries * head_dim);
         let (sums, memory) = memory.split_at_mut(num_queries * head_dim);
         let (weights, largest) = memory.split_at_mut(num_queries * LANES);
-        Self { head_dim, keys, values, queries, sums, weights, largest }
+        Self { head_dim, soft_cap, keys, values, queries, sums, weights, largest }
     }
 
     /// Forgets the keys seen so far.
@@ -87,14 +93,22 @@ impl<'a> TileScratch<'a> {
     }
 }
 
-/// Takes the tile into the results of queries `query..query + Q`, of which each sees the first
-/// `num_visible` keys: at least one, and never fewer than the query before.
+/// Which keys of a tile some queries see.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<const Q: usize> {
+    /// Keys before all queries' window; none unless `Q` is 1.
+    pub(super) num_hidden: usize,
+    /// Keys up to each query's own: at least one past the hidden ones, and never fewer than of the query before.
+    pub(super) num_visible: [usize; Q],
+}
+
+/// Takes the tile into the results of queries `query..query + Q`.
 #[inline(always)]
 pub(super) fn visit<S: Simd, const Q: usize>(
     simd: S,
     scratch: &mut TileScratch<'_>,
     query: usize,
-    num_visible: [usize; Q],
+    seen: Seen<Q>,
 ) {
     let head_dim = scratch.head_dim;
     let queries = &scratch.queries[query * head_dim..(query + Q) * head_dim];
@@ -106,6 +120,11 @@ pub(super) fn visit<S: Simd, const Q: usize>(
             [*scores_of_one] = scores::<S, 1>(simd, query, scratch.keys, head_dim);
         }
     }
+    if let Some(cap) = scratch.soft_cap {
+        for scores in all_scores.as_flattened_mut() {
+            *scores = soft_cap(simd, *scores, cap);
+        }
+    }
     let mut weights = [[0.0; TILE]; Q];
     let mut shrinks = [simd.splat(1.0); Q];
     for index in 0..Q {
@@ -113,17 +132,18 @@ pub(super) fn visit<S: Simd, const Q: usize>(
         let total = &mut scratch.weights[lanes];
         let largest = &mut scratch.largest[query + index];
         let row = &mut weights[index];
-        shrinks[index] = soften(simd, all_scores[index], num_visible[index], (largest, total), row);
+        let keys = (seen.num_hidden, seen.num_visible[index]);
+        shrinks[index] = soften(simd, all_scores[index], keys, (largest, total), row);
     }
     let sums = &mut scratch.sums[query * head_dim..(query + Q) * head_dim];
     let mut column = 0;
     while column < head_dim {
         let place = (column, head_dim);
         if (S::TALL_TILES || Q == 1) && head_dim - column >= 4 * LANES {
-            add_values::<S, Q, 4>(simd, sums, &shrinks, scratch.values, &weights, num_visible, place);
+            add_values::<S, Q, 4>(simd, sums, &shrinks, scratch.values, &weights, seen, place);
             column += 4 * LANES;
         } else {
-            add_values::<S, Q, 1>(simd, sums, &shrinks, scratch.values, &weights, num_visible, place);
+            add_values::<S, Q, 1>(simd, sums, &shrinks, scratch.values, &weights, seen, place);
             column += LANES;
         }
     }
@@ -162,26 +182,36 @@ fn scores<S: Simd, const Q: usize>(
 }
 
 /// One query's softmax over the tile: writes the keys' weights, updates the largest score and the
-/// total, and returns by what earlier sums shrink. Keys from `num_visible` on weigh nothing.
+/// total, and returns by what earlier sums shrink. Keys before `num_hidden` and from `num_visible` on
+/// weigh nothing.
 #[inline(always)]
 fn soften<S: Simd>(
     simd: S,
     scores: [S::Floats; 2],
-    num_visible: usize,
+    (num_hidden, num_visible): (usize, usize),
     (largest, total): (&mut f32, &mut [f32]),
     weights: &mut [f32; TILE],
 ) -> S::Floats {
     assert!(total.len() == LANES, "totals are kept in lanes");
     let high_visible = num_visible.saturating_sub(LANES);
     let hidden = simd.splat(f32::NEG_INFINITY);
-    let low = simd.first(num_visible, scores[0], hidden);
-    let high = simd.first(high_visible, scores[1], hidden);
+    let mut low = simd.first(num_visible, scores[0], hidden);
+    let mut high = simd.first(high_visible, scores[1], hidden);
+    let high_hidden = num_hidden.saturating_sub(LANES);
+    if num_hidden > 0 {
+        low = simd.first(num_hidden, hidden, low);
+        high = simd.first(high_hidden, hidden, high);
+    }
     let new_largest = simd.largest(simd.max(low, high)).max(*largest);
     let shrink = exp(simd, simd.splat(*largest - new_largest));
     *largest = new_largest;
     let (zero, new_largest) = (simd.splat(0.0), simd.splat(new_largest));
-    let low = simd.first(num_visible, exp(simd, simd.sub(low, new_largest)), zero);
-    let high = simd.first(high_visible, exp(simd, simd.sub(high, new_largest)), zero);
+    low = simd.first(num_visible, exp(simd, simd.sub(low, new_largest)), zero);
+    high = simd.first(high_visible, exp(simd, simd.sub(high, new_largest)), zero);
+    if num_hidden > 0 {
+        low = simd.first(num_hidden, zero, low);
+        high = simd.first(high_hidden, zero, high);
+    }
     // SAFETY: the array holds twice sixteen values, the slice sixteen.
     unsafe {
         let sum = simd.fma(simd.load(total.as_ptr()), shrink, simd.add(low, high));
@@ -203,11 +233,12 @@ fn add_values<S: Simd, const Q: usize, const C: usize>(
     shrinks: &[S::Floats; Q],
     values: &[f32],
     weights: &[[f32; TILE]; Q],
-    num_visible: [usize; Q],
+    seen: Seen<Q>,
     (column, head_dim): (usize, usize),
 ) {
     assert!(values.len() >= TILE * head_dim && sums.len() >= Q * head_dim, "scratch is whole");
     assert!(column + C * LANES <= head_dim, "columns are whole vectors");
+    let Seen { num_hidden, num_visible } = seen;
     let num_shared = num_visible[0];
     let mut totals = [[simd.splat(0.0); C]; Q];
     // SAFETY: rows and columns lie inside by the asserts above; `num_visible` is at most `TILE`.
@@ -220,7 +251,7 @@ fn add_values<S: Simd, const Q: usize, const C: usize>(
                 totals[query][index] = simd.mul(sum, shrinks[query]);
             }
         }
-        for key in 0..num_shared {
+        for key in num_hidden..num_shared {
             for index in 0..C {
                 let value = simd.load(values.add(key * head_dim + index * LANES));
                 for query in 0..Q {

@@ -1,4 +1,4 @@
-//! The exponential function over vectors.
+//! The exponential function over vectors, and what is made of it.
 
 use super::Simd;
 
@@ -10,6 +10,8 @@ const LN_2_HIGH: f32 = 0.693_359_4;
 const LN_2_LOW: f32 = -0.000_212_194_44;
 /// Beyond these, the result would not be a normal number.
 const RANGE: (f32, f32) = (-87.0, 88.0);
+/// Beyond it, the hyperbolic tangent of half as much is one in f32.
+const TANH_RANGE: f32 = 20.0;
 
 /// `e^x`, with `x` clamped to -87..=88; at most two units in the last place off.
 ///
@@ -17,14 +19,46 @@ const RANGE: (f32, f32) = (-87.0, 88.0);
 /// is below a tenth of a unit in the last place.
 #[inline(always)]
 pub(in super::super) fn exp<S: Simd>(simd: S, x: S::Floats) -> S::Floats {
-    let x = simd.min(simd.max(x, simd.splat(RANGE.0)), simd.splat(RANGE.1));
+    let (n, r) = split(simd, x, RANGE);
+    simd.mul(polynomial(simd, r, &TAYLOR), simd.pow2(n))
+}
+
+/// `tanh(x)`, exact for small `x` as well: at most four units in the last place off.
+///
+/// With `m = e^(2 x) - 1` it is `m / (m + 2)`, and `m` is summed without its one, which would swallow
+/// the digits of a small `x`.
+#[inline(always)]
+pub(in super::super) fn tanh<S: Simd>(simd: S, x: S::Floats) -> S::Floats {
+    let (n, r) = split(simd, simd.add(x, x), (-TANH_RANGE, TANH_RANGE));
+    let power = simd.pow2(n);
+    let above_one = simd.mul(polynomial(simd, r, &TAYLOR[..7]), r);
+    let m = simd.fma(above_one, power, simd.sub(power, simd.splat(1.0)));
+    simd.div(m, simd.add(m, simd.splat(2.0)))
+}
+
+/// `cap * tanh(x / cap)`: nearly `x` if it is small beside the cap, and never beyond it.
+#[inline(always)]
+pub(in super::super) fn soft_cap<S: Simd>(simd: S, x: S::Floats, cap: f32) -> S::Floats {
+    let cap = simd.splat(cap);
+    simd.mul(cap, tanh(simd, simd.div(x, cap)))
+}
+
+/// `x`, clamped to `range`, as `n ln 2 + r`.
+#[inline(always)]
+fn split<S: Simd>(simd: S, x: S::Floats, range: (f32, f32)) -> (S::Ints, S::Floats) {
+    let x = simd.min(simd.max(x, simd.splat(range.0)), simd.splat(range.1));
     let n = simd.round(simd.mul(x, simd.splat(std::f32::consts::LOG2_E)));
     let minus_n = simd.sub(simd.splat(0.0), simd.to_floats(n));
     let r = simd.fma(minus_n, simd.splat(LN_2_HIGH), x);
-    let r = simd.fma(minus_n, simd.splat(LN_2_LOW), r);
-    let mut sum = simd.splat(TAYLOR[0]);
-    for coefficient in &TAYLOR[1..] {
+    (n, simd.fma(minus_n, simd.splat(LN_2_LOW), r))
+}
+
+/// The polynomial with these coefficients, that of the highest power first.
+#[inline(always)]
+fn polynomial<S: Simd>(simd: S, r: S::Floats, coefficients: &[f32]) -> S::Floats {
+    let mut sum = simd.splat(coefficients[0]);
+    for coefficient in &coefficients[1..] {
         sum = simd.fma(sum, r, simd.splat(*coefficient));
     }
-    simd.mul(sum, simd.pow2(n))
+    sum
 }

@@ -1,4 +1,4 @@
-//! Attention against its reference, and its independence of blocks, chunks and threads.
+//! Attention against its reference, with windows and soft caps, and its independence of blocks, chunks and threads.
 
 use super::*;
 use crate::kv::KvLayout;
@@ -10,6 +10,15 @@ use crate::tensor::Tensor;
 
 const NUM_HEADS: usize = 6;
 const NUM_KV_HEADS: usize = 2;
+
+/// What a model may do besides.
+#[derive(Debug, Clone, Copy, Default)]
+struct Extras {
+    window: Option<NonZeroUsize>,
+    soft_cap: Option<f32>,
+}
+
+const PLAIN: Extras = Extras { window: None, soft_cap: None };
 
 /// One whole sequence: `qkv [length, columns]` of every position.
 struct Sequence {
@@ -35,17 +44,21 @@ impl Sequence {
     }
 
     /// Attention of every position, in f64, in plain loops: candle has no ragged paged attention.
-    fn reference(&self, dtype: DType) -> Vec<f64> {
+    fn reference(&self, dtype: DType, extras: Extras) -> Vec<f64> {
         let scale = 1.0 / (self.head_dim as f64).sqrt();
         let mut out = Vec::new();
         for position in 0..self.length {
+            let window = extras.window.map_or(usize::MAX, NonZeroUsize::get);
+            let first = (position + 1).saturating_sub(window);
             for head in 0..NUM_HEADS {
                 let kv_head = head / (NUM_HEADS / NUM_KV_HEADS);
-                let scores: Vec<f64> = (0..=position)
+                let scores: Vec<f64> = (first..=position)
                     .map(|key| {
                         let key = self.head(key, NUM_HEADS + kv_head);
                         let pairs = self.head(position, head).iter().zip(key);
-                        scale * pairs.map(|(&q, &k)| f64::from(q) * stored(dtype, k)).sum::<f64>()
+                        let score =
+                            scale * pairs.map(|(&q, &k)| f64::from(q) * stored(dtype, k)).sum::<f64>();
+                        extras.soft_cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
                     })
                     .collect();
                 let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -53,7 +66,7 @@ impl Sequence {
                 let total: f64 = weights.iter().sum();
                 for column in 0..self.head_dim {
                     let weighted = weights.iter().enumerate().map(|(key, weight)| {
-                        let value = self.head(key, NUM_HEADS + NUM_KV_HEADS + kv_head)[column];
+                        let value = self.head(first + key, NUM_HEADS + NUM_KV_HEADS + kv_head)[column];
                         weight * stored(dtype, value)
                     });
                     out.push(weighted.sum::<f64>() / total);
@@ -79,10 +92,21 @@ struct Bench<'a> {
     kv: PagedKv,
     sequences: &'a [Sequence],
     tables: Vec<Vec<u32>>,
+    extras: Extras,
 }
 
 impl<'a> Bench<'a> {
     fn new(device: &'a Device, sequences: &'a [Sequence], block_size: usize, dtype: DType) -> Self {
+        Self::with(device, sequences, block_size, dtype, PLAIN)
+    }
+
+    fn with(
+        device: &'a Device,
+        sequences: &'a [Sequence],
+        block_size: usize,
+        dtype: DType,
+        extras: Extras,
+    ) -> Self {
         let head_dim = sequences[0].head_dim;
         let mut next = 0;
         let mut tables = Vec::new();
@@ -95,7 +119,7 @@ impl<'a> Bench<'a> {
         let layout =
             KvLayout { num_blocks: next as usize, num_kv_heads: NUM_KV_HEADS, block_size, head_dim, dtype };
         let kv = PagedKv::new(device, layout).expect("memory is there");
-        Self { device, kv, sequences, tables }
+        Self { device, kv, sequences, tables, extras }
     }
 
     /// Computes positions `start..end` of some sequences in one step: `(sequence, start, end)`.
@@ -116,6 +140,7 @@ impl<'a> Bench<'a> {
             cos: unturned.view(),
             sin: unturned.view(),
             style: RopeStyle::Halves,
+            norms: None,
             num_heads: NUM_HEADS,
         };
         rope_and_cache(self.device, &batch, rope, qkv.view_mut(), &mut self.kv).expect("arguments fit");
@@ -123,7 +148,15 @@ impl<'a> Bench<'a> {
         let nothing = vec![f32::NAN; batch.num_tokens() * width];
         let mut out = tensor(self.device, [batch.num_tokens(), width], &nothing);
         let scale = 1.0 / (head_dim as f32).sqrt();
-        let arguments = AttentionArguments { qkv: qkv.view(), kv: &self.kv, num_heads: NUM_HEADS, scale };
+        let Extras { window, soft_cap } = self.extras;
+        let arguments = AttentionArguments {
+            qkv: qkv.view(),
+            kv: &self.kv,
+            num_heads: NUM_HEADS,
+            scale,
+            window,
+            soft_cap,
+        };
         let mut workspace = workspace(self.device);
         attention(self.device, &mut workspace, &batch, arguments, out.view_mut()).expect("arguments fit");
         let out = values(&out);
@@ -138,10 +171,10 @@ impl<'a> Bench<'a> {
 
 #[test]
 fn agrees_with_the_reference_for_every_type_head_and_instruction_set() {
-    for head_dim in [16, 64, 80, 128] {
+    for head_dim in [16, 64, 80, 96, 128, 256] {
         let sequences = [Sequence::new(70, head_dim, 1)];
         for dtype in [DType::F32, DType::F16, DType::BF16] {
-            let expected = sequences[0].reference(dtype);
+            let expected = sequences[0].reference(dtype, PLAIN);
             let mut first: Option<Vec<f32>> = None;
             for device in devices() {
                 let actual = Bench::new(&device, &sequences, 16, dtype).step(&[(0, 0, 70)]).remove(0);
@@ -153,21 +186,67 @@ fn agrees_with_the_reference_for_every_type_head_and_instruction_set() {
     }
 }
 
+fn window(keys: usize) -> Option<NonZeroUsize> {
+    NonZeroUsize::new(keys)
+}
+
+#[test]
+fn agrees_with_the_reference_for_windows_and_soft_caps() {
+    let sequences = [Sequence::new(140, 32, 4)];
+    for keys in [1, 2, 17, 31, 32, 33, 64, 100, 139, 140, 1000] {
+        for soft_cap in [None, Some(1.5)] {
+            let extras = Extras { window: window(keys), soft_cap };
+            let expected = sequences[0].reference(DType::F32, extras);
+            let mut first: Option<Vec<f32>> = None;
+            for device in devices() {
+                let mut bench = Bench::with(&device, &sequences, 16, DType::F32, extras);
+                let actual = bench.step(&[(0, 0, 140)]).remove(0);
+                assert_close(&format!("{extras:?} {device:?}"), &actual, &expected, 4e-6);
+                let first = first.get_or_insert_with(|| actual.clone());
+                assert_same_bits("instruction sets", &actual, first);
+            }
+        }
+    }
+}
+
+/// Goal: a window changes which keys are seen and nothing else. Method: what lies before it is not a number, and a
+/// window as long as the sequence gives the bits of none.
+#[test]
+fn keys_before_the_window_are_never_touched() {
+    let device = devices().remove(0);
+    let mut sequences = [Sequence::new(140, 32, 4)];
+    let whole = Bench::new(&device, &sequences, 16, DType::F32).step(&[(0, 0, 140)]).remove(0);
+    let extras = Extras { window: window(140), soft_cap: None };
+    let wide = Bench::with(&device, &sequences, 16, DType::F32, extras).step(&[(0, 0, 140)]).remove(0);
+    assert_same_bits("a window of the whole", &wide, &whole);
+    let extras = Extras { window: window(40), soft_cap: None };
+    let clean = Bench::with(&device, &sequences, 16, DType::F32, extras).step(&[(0, 0, 140)]).remove(0);
+    let columns = sequences[0].columns();
+    sequences[0].qkv[..80 * columns].fill(f32::NAN);
+    let spoiled = Bench::with(&device, &sequences, 16, DType::F32, extras).step(&[(0, 0, 140)]).remove(0);
+    let seen = 119 * NUM_HEADS * 32;
+    assert_same_bits("positions from 119 on", &spoiled[seen..], &clean[seen..]);
+    assert!(spoiled[seen - 1].is_nan(), "position 118 still sees key 79");
+}
+
 /// Goal: a token's result has the same bits whatever the blocks, chunks, company and threads.
 /// Method: three sequences, computed whole and alone, then in ragged steps together.
 #[test]
 fn results_do_not_depend_on_blocks_chunks_company_or_threads() {
     let sequences = [Sequence::new(75, 32, 1), Sequence::new(40, 32, 2), Sequence::new(33, 32, 3)];
-    for device in devices() {
+    let windowed = Extras { window: window(21), soft_cap: Some(2.0) };
+    for (device, extras) in
+        devices().into_iter().flat_map(|device| [(device.clone(), PLAIN), (device, windowed)])
+    {
         let alone: Vec<Vec<f32>> = (0..3)
             .map(|sequence| {
                 let rows = [(sequence, 0, sequences[sequence].length)];
-                Bench::new(&device, &sequences, 16, DType::F16).step(&rows).remove(0)
+                Bench::with(&device, &sequences, 16, DType::F16, extras).step(&rows).remove(0)
             })
             .collect();
         for block_size in [1, 8, 16, 32, 48] {
             for chunk in [1, 7, 48] {
-                let mut bench = Bench::new(&device, &sequences, block_size, DType::F16);
+                let mut bench = Bench::with(&device, &sequences, block_size, DType::F16, extras);
                 let mut computed = vec![Vec::new(); 3];
                 for start in (0..75).step_by(chunk) {
                     let rows: Vec<(usize, usize, usize)> = (0..3)
@@ -179,7 +258,8 @@ fn results_do_not_depend_on_blocks_chunks_company_or_threads() {
                     }
                 }
                 for (sequence, computed) in computed.iter().enumerate() {
-                    let what = format!("sequence {sequence}, blocks of {block_size}, chunks of {chunk}");
+                    let what =
+                        format!("{extras:?} sequence {sequence}, blocks of {block_size}, chunks of {chunk}");
                     assert_same_bits(&what, computed, &alone[sequence]);
                 }
             }
@@ -195,7 +275,14 @@ fn no_rows_are_fine_and_wrong_heads_are_not() {
     let kv = Bench::new(&device, &sequences, 4, DType::F32).kv;
     let qkv = tensor(&device, [0, 0], &[]);
     let mut out = tensor(&device, [0, 0], &[]);
-    let arguments = AttentionArguments { qkv: qkv.view(), kv: &kv, num_heads: 3, scale: 1.0 };
+    let arguments = AttentionArguments {
+        qkv: qkv.view(),
+        kv: &kv,
+        num_heads: 3,
+        scale: 1.0,
+        window: None,
+        soft_cap: None,
+    };
     let result = attention(&device, &mut workspace(&device), &batch(4, &[]), arguments, out.view_mut());
     let message = "`num_heads` is 3, but must be a multiple of the cache's heads";
     assert_eq!(result.expect_err("heads do not divide").to_string(), message);

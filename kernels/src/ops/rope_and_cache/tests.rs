@@ -42,8 +42,15 @@ fn rounded(dtype: DType, value: f64) -> f64 {
     }
 }
 
+/// One head normalised, in f64.
+fn normalised(head: &[f32], weight: &[f32], epsilon: f64) -> Vec<f32> {
+    let square = head.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / head.len() as f64;
+    let factor = 1.0 / (square + epsilon).sqrt();
+    head.iter().zip(weight).map(|(&x, &weight)| (f64::from(x) * factor * f64::from(weight)) as f32).collect()
+}
+
 /// Turns a decode and a chunk together, and looks at q in place, and at k and v in the cache.
-fn check(device: &Device, style: RopeStyle, dtype: DType, num_pairs: usize) {
+fn check(device: &Device, style: RopeStyle, dtype: DType, num_pairs: usize, with_norms: bool) {
     let (num_heads, num_kv_heads, head_dim, block_size) = (4, 2, 32, 8);
     let columns = (num_heads + 2 * num_kv_heads) * head_dim;
     let rows = [
@@ -56,7 +63,10 @@ fn check(device: &Device, style: RopeStyle, dtype: DType, num_pairs: usize) {
     let layout = KvLayout { num_blocks: 8, num_kv_heads, block_size, head_dim, dtype };
     let mut kv = PagedKv::new(device, layout).expect("memory is there");
     let (cos, sin) = (table(device, num_pairs, f64::cos), table(device, num_pairs, f64::sin));
-    let arguments = RopeArguments { cos: cos.view(), sin: sin.view(), style, num_heads };
+    let norm_weights = [Random(4).numbers(head_dim), Random(5).numbers(head_dim)];
+    let [q, k] = norm_weights.each_ref().map(|weight| tensor(device, [1, head_dim], weight));
+    let norms = with_norms.then(|| HeadNorms { q: q.view(), k: k.view(), epsilon: 1e-3 });
+    let arguments = RopeArguments { cos: cos.view(), sin: sin.view(), style, norms, num_heads };
     rope_and_cache(device, &batch, arguments, qkv.view_mut(), &mut kv).expect("arguments fit");
     let out = values(&qkv);
     let cache_len = 8 * num_kv_heads * block_size * head_dim;
@@ -73,7 +83,9 @@ fn check(device: &Device, style: RopeStyle, dtype: DType, num_pairs: usize) {
             let source = &input[range.clone()];
             let place = |head: usize| ((block * num_kv_heads + head) * block_size + offset) * head_dim;
             if head < num_heads + num_kv_heads {
-                let expected = turned(style, source, position, num_pairs);
+                let weight = &norm_weights[usize::from(head >= num_heads)];
+                let source = if with_norms { normalised(source, weight, 1e-3) } else { source.to_vec() };
+                let expected = turned(style, &source, position, num_pairs);
                 assert_close("q or k", &out[range], &expected, 1e-6);
                 if head >= num_heads {
                     let at = place(head - num_heads);
@@ -97,7 +109,9 @@ fn agrees_with_the_reference_for_every_style_type_and_instruction_set() {
         for style in [RopeStyle::Halves, RopeStyle::Neighbours] {
             for dtype in [DType::F32, DType::F16, DType::BF16] {
                 for num_pairs in [16, 10] {
-                    check(&device, style, dtype, num_pairs);
+                    for with_norms in [false, true] {
+                        check(&device, style, dtype, num_pairs, with_norms);
+                    }
                 }
             }
         }
@@ -110,8 +124,13 @@ fn refuses_what_lies_outside_table_and_cache() {
     let layout = KvLayout { num_blocks: 8, num_kv_heads: 1, block_size: 8, head_dim: 16, dtype: DType::F32 };
     let mut kv = PagedKv::new(&device, layout).expect("memory is there");
     let (cos, sin) = (table(&device, 8, f64::cos), table(&device, 8, f64::sin));
-    let arguments =
-        RopeArguments { cos: cos.view(), sin: sin.view(), style: RopeStyle::Halves, num_heads: 1 };
+    let arguments = RopeArguments {
+        cos: cos.view(),
+        sin: sin.view(),
+        style: RopeStyle::Halves,
+        norms: None,
+        num_heads: 1,
+    };
     let mut qkv = tensor(&device, [1, 48], &[0.0; 48]);
     for (block_size, start, block, message) in [
         (8, 64, 0, "`positions` is 65, limit 64"),
