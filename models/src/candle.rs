@@ -11,26 +11,15 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::llama;
 use spillway_kernels::WeightType;
 
+use crate::arch::Fused;
 use crate::batch::{ForwardBatch, InputToken};
 use crate::decoder::WeightLoader;
 use crate::error::ModelError;
 use crate::kv_cache::KvCache;
 use crate::load::DtypePolicy;
 use crate::model::{Logits, Model};
-use crate::spec::{DecoderSpec, RopeScaling};
-
-/// candle's names of a Llama's weights are those of Hugging Face.
-const LAYER_NAMES: [&str; 9] = [
-    "input_layernorm.weight",
-    "self_attn.q_proj.weight",
-    "self_attn.k_proj.weight",
-    "self_attn.v_proj.weight",
-    "self_attn.o_proj.weight",
-    "post_attention_layernorm.weight",
-    "mlp.gate_proj.weight",
-    "mlp.up_proj.weight",
-    "mlp.down_proj.weight",
-];
+use crate::spec::{DecoderSpec, FeedForward, LayerSpec, RopeScaling};
+use crate::tensor_source::TensorData;
 
 /// candle's Llama with its own cache.
 pub(crate) struct CandleModel {
@@ -137,16 +126,18 @@ fn config(
     loader: &WeightLoader<'_>,
     max_model_len: usize,
 ) -> Result<llama::Config, ModelError> {
-    let unsupported = |feature: String| ModelError::Unsupported {
-        path: loader.source.origin(),
-        feature: format!("{feature} with the candle executor"),
-        supported: "choose the native executor".to_owned(),
+    let [LayerSpec { feed_forward: FeedForward::Dense { size }, .. }, ..] = spec.layers[..] else {
+        return Err(unsupported(loader, "a model without layers"));
     };
-    if spec.head_dim * spec.num_heads != spec.hidden_size {
-        return Err(unsupported(format!("a head dimension of {}", spec.head_dim)));
+    if spec.architecture != "llama" {
+        return Err(unsupported(loader, &format!("architecture {}", spec.architecture)));
     }
-    let rope_scaling = match spec.rope.scaling {
-        RopeScaling::None => None,
+    if spec.head_dim * spec.num_heads != spec.hidden_size {
+        return Err(unsupported(loader, &format!("a head dimension of {}", spec.head_dim)));
+    }
+    let rope = &spec.ropes[0];
+    let rope_scaling = match rope.scaling {
+        RopeScaling::None if rope.rotary_dim == spec.head_dim => None,
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
             Some(llama::Llama3RopeConfig {
                 factor,
@@ -156,26 +147,33 @@ fn config(
                 rope_type: llama::Llama3RopeType::Llama3,
             })
         }
-        RopeScaling::Linear { .. } | RopeScaling::Divisors(_) => {
-            return Err(unsupported("rotary scaling by a factor or by listed divisors".to_owned()));
-        }
+        _ => return Err(unsupported(loader, "its rotary embedding")),
     };
     Ok(llama::Config {
         hidden_size: spec.hidden_size,
-        intermediate_size: spec.ffn_size,
+        intermediate_size: size,
         vocab_size: spec.vocab_size,
-        num_hidden_layers: spec.num_layers,
+        num_hidden_layers: spec.layers.len(),
         num_attention_heads: spec.num_heads,
         num_key_value_heads: spec.num_kv_heads,
         use_flash_attn: false,
         rms_norm_eps: f64::from(spec.norm_eps),
-        rope_theta: spec.rope.theta,
+        rope_theta: rope.theta,
         bos_token_id: None,
         eos_token_id: None,
         rope_scaling,
         max_position_embeddings: max_model_len,
         tie_word_embeddings: spec.tied_head,
     })
+}
+
+/// The error for what candle's Llama does not compute.
+fn unsupported(loader: &WeightLoader<'_>, feature: &str) -> ModelError {
+    ModelError::Unsupported {
+        path: loader.source.origin(),
+        feature: format!("{feature} with the candle executor"),
+        supported: "choose the native executor".to_owned(),
+    }
 }
 
 /// All weights as candle tensors under candle's names.
@@ -186,36 +184,39 @@ fn tensors(
 ) -> Result<HashMap<String, Tensor>, ModelError> {
     let names = loader.names;
     let mut tensors = HashMap::new();
-    let mut add = |to: String, from: &str, shape: &[usize], turned: bool| {
-        let data = loader.source.tensor(from, shape)?;
-        let data = if turned { loader.in_halves(data, spec.head_dim) } else { data };
-        let tensor = Tensor::from_vec(data.to_f32(), shape, &Device::Cpu)?.to_dtype(dtype)?;
+    let mut add = |to: String, data: &TensorData<'_>| {
+        let tensor = Tensor::from_vec(data.to_f32(), &data.shape[..], &Device::Cpu)?.to_dtype(dtype)?;
         tensors.insert(to, tensor);
         Ok::<_, ModelError>(())
     };
+    let tensor = |name, shape: &[usize]| loader.source.tensor(name, shape);
     let table = [spec.vocab_size, spec.hidden_size];
-    add("model.embed_tokens.weight".to_owned(), names.embedding, &table, false)?;
-    add("model.norm.weight".to_owned(), names.final_norm, &[spec.hidden_size], false)?;
+    add("model.embed_tokens.weight".to_owned(), &tensor(names.embedding, &table)?)?;
+    add("model.norm.weight".to_owned(), &tensor(names.final_norm, &[spec.hidden_size])?)?;
     if !spec.tied_head {
-        add("lm_head.weight".to_owned(), names.head, &table, false)?;
+        add("lm_head.weight".to_owned(), &tensor(names.head, &table)?)?;
     }
-    let (hidden, ffn) = (spec.hidden_size, spec.ffn_size);
-    let shapes: [&[usize]; 9] = [
-        &[hidden],
-        &[spec.q_size(), hidden],
-        &[spec.kv_size(), hidden],
-        &[spec.kv_size(), hidden],
-        &[hidden, spec.q_size()],
-        &[hidden],
-        &[ffn, hidden],
-        &[ffn, hidden],
-        &[hidden, ffn],
-    ];
-    for layer_idx in 0..spec.num_layers {
-        for ((to, from), shape) in LAYER_NAMES.iter().zip(names.layer.all()).zip(shapes) {
-            let turned = from == names.layer.q || from == names.layer.k;
-            let to = format!("model.layers.{layer_idx}.{to}");
-            add(to, &names.in_layer(layer_idx, from), shape, turned)?;
+    let hidden = spec.hidden_size;
+    let layer = names.layer;
+    for (layer_idx, layer_spec) in spec.layers.iter().enumerate() {
+        let ffn = layer_spec.feed_forward.size();
+        let Fused::Apart([gate, up]) = layer.gate_up else {
+            return Err(unsupported(loader, "fused products"));
+        };
+        let shapes: [(&str, &str, &[usize]); 6] = [
+            ("input_layernorm", layer.attention_norm, &[hidden]),
+            ("self_attn.o_proj", layer.attention_output, &[hidden, spec.q_size()]),
+            ("post_attention_layernorm", layer.ffn_norm, &[hidden]),
+            ("mlp.gate_proj", gate, &[ffn, hidden]),
+            ("mlp.up_proj", up, &[ffn, hidden]),
+            ("mlp.down_proj", layer.down, &[hidden, ffn]),
+        ];
+        for (to, from, shape) in shapes {
+            let data = loader.source.tensor(&names.in_layer(layer_idx, from), shape)?;
+            add(format!("model.layers.{layer_idx}.{to}.weight"), &data)?;
+        }
+        for (to, data) in ["q_proj", "k_proj", "v_proj"].iter().zip(loader.qkv(spec, layer_idx)?) {
+            add(format!("model.layers.{layer_idx}.self_attn.{to}.weight"), &data)?;
         }
     }
     Ok(tensors)

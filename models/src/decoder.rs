@@ -12,7 +12,8 @@
 
 use std::ops::Range;
 
-use spillway_kernels::{BatchLimits, BatchRow, Device, StepBatch, ops};
+use half::{bf16, f16};
+use spillway_kernels::{BatchLimits, BatchRow, Device, StepBatch, WeightType, ops};
 use spillway_types::BlockSize;
 
 use crate::batch::{ForwardBatch, InputToken};
@@ -31,7 +32,7 @@ pub(crate) use weights::{DecoderWeights, WeightLoader};
 
 use buffers::Buffers;
 use rope_table::RopeTable;
-use step::Step;
+use step::{Pending, Step};
 
 /// Tokens of a block that the batch is first made for; a cache with others has it made anew once.
 const COMMON_BLOCK_SIZE: u32 = 16;
@@ -43,7 +44,8 @@ pub(crate) struct Decoder {
     limits: RunnerLimits,
     device: Device,
     weights: DecoderWeights,
-    rope: RopeTable,
+    ropes: Vec<RopeTable>,
+    embedding_scale: Option<f32>,
     buffers: Buffers,
     batch: StepBatch,
     row_scratch: RowScratch,
@@ -64,14 +66,18 @@ impl Decoder {
         weights: DecoderWeights,
         limits: RunnerLimits,
     ) -> Result<Self, ModelError> {
-        let rope = RopeTable::new(&device, &spec, limits.max_model_len as usize)?;
+        let max_positions = limits.max_model_len as usize;
+        let ropes = spec.ropes.iter().map(|rope| RopeTable::new(&device, rope, max_positions));
+        let ropes = ropes.collect::<Result<Vec<_>, _>>()?;
+        let embedding_scale =
+            spec.embedding_scale.map(|scale| rounded(scale, weights.embedding.weight_type()));
         let buffers = Buffers::new(&device, &spec, &limits)?;
         let batch = step_batch(&limits, COMMON_BLOCK_SIZE)?;
         let row_scratch = RowScratch {
             tokens: Vec::with_capacity(limits.max_num_batched_tokens as usize),
             blocks: Vec::with_capacity(limits.max_model_len as usize),
         };
-        Ok(Self { spec, limits, device, weights, rope, buffers, batch, row_scratch })
+        Ok(Self { spec, limits, device, weights, ropes, embedding_scale, buffers, batch, row_scratch })
     }
 
     /// Hands the batch to the kernels' own form.
@@ -112,39 +118,29 @@ impl Decoder {
         Ok(())
     }
 
-    /// All layers; leaves the residual stream and the last layer's output, not yet added to it.
+    /// All layers and the final norm.
     fn forward_layers(&mut self, kv: &mut KvCache) -> Result<(), ModelError> {
         let num_tokens = self.batch.num_tokens();
         ops::embed(
             &self.device,
             &self.batch,
             &self.weights.embedding,
+            self.embedding_scale,
             self.buffers.residual.rows_mut(num_tokens)?,
         )?;
-        let step = Step { spec: &self.spec, device: &self.device, batch: &self.batch, rope: &self.rope };
-        for (layer_idx, (layer, kv)) in self.weights.layers.iter().zip(kv.layers_mut()).enumerate() {
-            let has_delta = layer_idx > 0;
-            step.attention(layer, has_delta, kv, &mut self.buffers)?;
-            step.feed_forward(layer, &mut self.buffers)?;
-        }
-        Ok(())
-    }
-
-    /// The last layer's output, added and normed.
-    fn final_norm(&mut self) -> Result<(), ModelError> {
-        let num_tokens = self.batch.num_tokens();
+        let step = Step { spec: &self.spec, device: &self.device, batch: &self.batch, ropes: &self.ropes };
         let buffers = &mut self.buffers;
-        ops::add_rms_norm(
-            &self.device,
-            ops::NormArguments {
-                delta: Some(buffers.delta.rows(num_tokens)?),
-                weight: self.weights.final_norm.view(),
-                epsilon: self.spec.norm_eps,
-            },
-            buffers.residual.rows_mut(num_tokens)?,
-            buffers.normed.rows_mut(num_tokens)?,
-        )?;
-        Ok(())
+        let mut pending = Pending::Nothing;
+        let layers = self.weights.layers.iter().zip(&self.spec.layers);
+        for ((weights, layer), kv) in layers.zip(kv.layers_mut()) {
+            step.add_and_norm(pending, &weights.attention_norm, buffers)?;
+            step.attention(weights, layer, kv, buffers)?;
+            pending = Pending::Delta(weights.post_attention_norm.as_ref());
+            step.add_and_norm(pending, &weights.ffn_norm, buffers)?;
+            step.feed_forward(&weights.feed_forward, buffers)?;
+            pending = Pending::Delta(weights.post_ffn_norm.as_ref());
+        }
+        step.add_and_norm(pending, &self.weights.final_norm, buffers)
     }
 
     /// The logits of some of the tokens that need them, as many as there is room for.
@@ -168,6 +164,9 @@ impl Decoder {
             },
             buffers.logits.rows_mut(num_logits)?,
         )?;
+        if let Some(cap) = self.spec.logit_soft_cap {
+            ops::soft_cap(&self.device, cap, buffers.logits.rows_mut(num_logits)?)?;
+        }
         let logits = buffers.logits.rows(num_logits)?.as_f32("logits")?;
         Ok(Logits::new(logits, self.spec.vocab_size))
     }
@@ -187,15 +186,24 @@ impl Model for Decoder {
         self.fill_batch(batch, kv.block_size())?;
         self.forward_layers(kv)?;
         let num_logits = self.batch.num_logits();
-        if num_logits > 0 {
-            self.final_norm()?;
-        }
         // Rows that sample fit one slice; the tokens of a prompt that is scored may take several.
         let slice_len = self.limits.max_num_seqs as usize;
         for start in (0..num_logits).step_by(slice_len) {
             sink(self.head(start..num_logits.min(start + slice_len))?);
         }
         Ok(())
+    }
+}
+
+/// A factor as the reference has it: in the type of the table that it multiplies.
+fn rounded(factor: f32, weight_type: WeightType) -> f32 {
+    if weight_type == WeightType::BF16 {
+        bf16::from_f32(factor).to_f32()
+    } else if weight_type == WeightType::F16 {
+        f16::from_f32(factor).to_f32()
+    } else {
+        // Quantised tables stand for f32.
+        factor
     }
 }
 

@@ -46,5 +46,7 @@ pub use model::{Logits, Model};
 pub use runner::{ModelRunner, RunnerLimits};
 pub use sampling::Sampler;
 pub use source::ModelSource;
-pub use spec::{Activation, DecoderSpec, Rope, RopeScaling};
+pub use spec::{
+    Activation, Attention, DecoderSpec, ExpertWeighting, FeedForward, LayerSpec, Norms, Rope, RopeScaling,
+};
 pub use text_assets::{GgufVocabularyData, TextAssets, VocabularySource};

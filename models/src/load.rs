@@ -7,7 +7,7 @@ use std::path::Path;
 use spillway_kernels::{DType, Device, WeightType};
 
 use crate::arch::config_json::ConfigJson;
-use crate::arch::{Architecture, WeightNames};
+use crate::arch::{GgufForm, HfForm, WeightNames};
 use crate::candle::CandleModel;
 use crate::decoder::{Decoder, DecoderWeights, WeightLoader};
 use crate::dummy::DummyWeights;
@@ -221,8 +221,8 @@ fn open(source: &ModelSource, weights: WeightsKind) -> Result<Opened, ModelError
         ModelSource::Folder(folder) => open_folder(folder, weights),
         ModelSource::Gguf(path) => {
             let (store, metadata) = WeightStore::open_gguf(path)?;
-            let architecture = Architecture::of_gguf(&metadata)?;
-            let spec = (architecture.spec_from_gguf)(&metadata, &store)?;
+            let form = GgufForm::of(&metadata)?;
+            let spec = form.spec(&metadata, &store)?;
             let text = TextAssets::from_gguf(&metadata)?;
             let weights = match weights {
                 WeightsKind::File => OpenedWeights::Stored(store),
@@ -230,23 +230,26 @@ fn open(source: &ModelSource, weights: WeightsKind) -> Result<Opened, ModelError
                     OpenedWeights::Dummy(DummyWeights::new(seed, weight_type))
                 }
             };
-            Ok(Opened { spec, names: &architecture.gguf_names, text, weights })
+            Ok(Opened { spec, names: &form.names, text, weights })
         }
     }
 }
 
 fn open_folder(folder: &Path, weights: WeightsKind) -> Result<Opened, ModelError> {
     let config = ConfigJson::read(&folder.join("config.json"))?;
-    let architecture = Architecture::of_config(&config)?;
+    let form = HfForm::of(&config)?;
     let weights = match weights {
-        WeightsKind::File => OpenedWeights::Stored(WeightStore::open_safetensors(folder)?),
+        WeightsKind::File => {
+            let store = WeightStore::open_safetensors(folder)?;
+            OpenedWeights::Stored(store.renamed(|name| form.names.renamed(name))?)
+        }
         WeightsKind::Dummy { seed, weight_type } => {
             OpenedWeights::Dummy(DummyWeights::new(seed, weight_type))
         }
     };
     Ok(Opened {
-        spec: (architecture.spec_from_config)(&config)?,
-        names: &architecture.hf_names,
+        spec: (form.spec)(&config)?,
+        names: &form.names,
         text: TextAssets::from_folder(folder, &config)?,
         weights,
     })

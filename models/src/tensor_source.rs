@@ -61,6 +61,23 @@ impl<'a> TensorSource<'a> {
     }
 }
 
+impl<'a> TensorData<'a> {
+    /// The tensors along the outermost dimension.
+    pub(crate) fn slices(self) -> Vec<TensorData<'a>> {
+        let Some((&count, shape)) = self.shape.split_first() else { return vec![self] };
+        let slice_bytes = self.bytes.len() / count.max(1);
+        let slice = |index: usize| {
+            let range = index * slice_bytes..(index + 1) * slice_bytes;
+            let bytes = match &self.bytes {
+                Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[range]),
+                Cow::Owned(bytes) => Cow::Owned(bytes[range].to_vec()),
+            };
+            TensorData { shape: shape.to_vec(), weight_type: self.weight_type, bytes }
+        };
+        (0..count).map(slice).collect()
+    }
+}
+
 impl TensorData<'_> {
     /// All dimensions but the last, taken together.
     pub(crate) fn num_rows(&self) -> usize {

@@ -88,6 +88,15 @@ impl WeightStore {
         Ok((store, metadata))
     }
 
+    /// The same tensors, some under other names: `rename` answers with those that change.
+    pub(crate) fn renamed(mut self, rename: impl Fn(&str) -> Option<String>) -> Result<Self, ModelError> {
+        for (name, entry) in std::mem::take(&mut self.tensors) {
+            let name = rename(&name).unwrap_or(name);
+            self.insert(name, entry)?;
+        }
+        Ok(self)
+    }
+
     /// The file or folder that was opened.
     pub(crate) fn origin(&self) -> &Path {
         &self.origin

@@ -41,6 +41,22 @@ impl ConfigJson {
         }
     }
 
+    /// The same with `defaults`, an object, for keys that are not there at all; `null` stays.
+    pub(crate) fn with_defaults(&self, defaults: &Value) -> Self {
+        let mut values = self.values.clone();
+        for (key, value) in defaults.as_object().into_iter().flatten() {
+            values.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        Self { path: self.path.clone(), values }
+    }
+
+    /// The same but for one key.
+    pub(crate) fn without(&self, key: &str) -> Self {
+        let mut values = self.values.clone();
+        values.remove(key);
+        Self { path: self.path.clone(), values }
+    }
+
     /// A text, if it is there.
     pub(crate) fn text(&self, key: &str) -> Result<Option<&str>, ModelError> {
         match self.get(key) {
@@ -78,6 +94,24 @@ impl ConfigJson {
     /// A count that must be there.
     pub(crate) fn required_count(&self, key: &str) -> Result<usize, ModelError> {
         self.count(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// A list of counts, empty if it is not there.
+    pub(crate) fn counts(&self, key: &str) -> Result<Vec<usize>, ModelError> {
+        let count = |value: &Value| value.as_u64().and_then(|count| usize::try_from(count).ok());
+        Ok(self.list(key, "a list of counts", count)?.unwrap_or_default())
+    }
+
+    /// A list of texts, if it is there.
+    pub(crate) fn texts(&self, key: &str) -> Result<Option<Vec<&str>>, ModelError> {
+        self.list(key, "a list of strings", Value::as_str)
+    }
+
+    /// A list of numbers that must be there.
+    pub(crate) fn required_numbers(&self, key: &str) -> Result<Vec<f32>, ModelError> {
+        let numbers =
+            self.list(key, "a list of numbers", |value| value.as_f64().map(|number| number as f32))?;
+        numbers.ok_or_else(|| self.missing(key))
     }
 
     /// One token id or several; none if the key is not there.
@@ -126,6 +160,23 @@ impl ConfigJson {
     /// The error for a value that the decoder does not compute.
     pub(crate) fn unsupported(&self, key: &str, value: &Value, supported: String) -> ModelError {
         ModelError::Unsupported { path: self.path.clone(), feature: format!("`{key}` {value}"), supported }
+    }
+
+    /// The error for values that do not fit together.
+    pub(crate) fn malformed(&self, problem: String) -> ModelError {
+        ModelError::Malformed { path: self.path.clone(), problem }
+    }
+
+    /// A list, if it is there, of entries that `read` must all take.
+    fn list<'a, T>(
+        &'a self,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, ModelError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let entries = value.as_array().and_then(|entries| entries.iter().map(read).collect());
+        entries.map(Some).ok_or_else(|| self.wrong_type(key, expected, value))
     }
 
     /// A value; `null` counts as absent.

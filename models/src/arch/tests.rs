@@ -23,14 +23,14 @@ fn read(config: &Value) -> Result<DecoderSpec, ModelError> {
     let path = folder.path().join("config.json");
     std::fs::write(&path, config.to_string()).expect("the folder takes a file");
     let config = ConfigJson::read(&path)?;
-    (Architecture::of_config(&config)?.spec_from_config)(&config)
+    (HfForm::of(&config)?.spec)(&config)
 }
 
 #[test]
 fn reads_a_config_with_its_defaults() {
     let spec = read(&config()).expect("the config is well formed");
     assert_eq!((spec.head_dim, spec.num_kv_heads, spec.kv_size()), (16, 2, 32));
-    assert_eq!((spec.rope.theta, spec.tied_head), (10_000.0, true));
+    assert_eq!((spec.ropes[0].theta, spec.tied_head), (10_000.0, true));
     assert_eq!(spec.problem(), None);
 }
 
@@ -47,8 +47,8 @@ fn reads_rotary_numbers_from_old_and_new_keys() {
     new["rope_parameters"] = scaling;
     new["rope_parameters"]["rope_theta"] = json!(500_000.0);
     let (old, new) = (read(&old).expect("old keys"), read(&new).expect("new keys"));
-    assert_eq!(old.rope, new.rope);
-    assert!(matches!(old.rope.scaling, RopeScaling::Llama3 { factor: 32.0, .. }));
+    assert_eq!(old.ropes, new.ropes);
+    assert!(matches!(old.ropes[0].scaling, RopeScaling::Llama3 { factor: 32.0, .. }));
 }
 
 #[test]
@@ -96,14 +96,12 @@ fn gguf(tensors: &[&str]) -> (WeightStore, GgufMetadata, tempfile::TempDir) {
 #[test]
 fn a_gguf_head_is_tied_unless_it_is_there_and_rotary_divisors_are_read() {
     let (store, metadata, _folder) = gguf(&["output.weight", "rope_freqs.weight"]);
-    let spec =
-        (Architecture::of_gguf(&metadata).expect("llama").spec_from_gguf)(&metadata, &store).expect("spec");
+    let spec = GgufForm::of(&metadata).expect("llama").spec(&metadata, &store).expect("spec");
     assert!(!spec.tied_head);
     assert_eq!((spec.head_dim, spec.num_kv_heads, spec.vocab_size), (4, 2, 2));
-    assert_eq!(spec.rope.scaling, RopeScaling::Divisors(vec![1.0, 1.0]));
+    assert_eq!(spec.ropes[0].scaling, RopeScaling::Divisors(vec![1.0, 1.0]));
     let (store, metadata, _folder) = gguf(&[]);
-    let spec =
-        (Architecture::of_gguf(&metadata).expect("llama").spec_from_gguf)(&metadata, &store).expect("spec");
+    let spec = GgufForm::of(&metadata).expect("llama").spec(&metadata, &store).expect("spec");
     assert!(spec.tied_head);
 }
 
@@ -111,9 +109,9 @@ fn a_gguf_head_is_tied_unless_it_is_there_and_rotary_divisors_are_read() {
 fn missing_and_left_over_tensors_are_all_named() {
     let (store, metadata, _folder) =
         gguf(&["token_embd.weight", "blk.0.attn_q.bias", "output_norm.weight", "x"]);
-    let architecture = Architecture::of_gguf(&metadata).expect("llama");
-    let spec = (architecture.spec_from_gguf)(&metadata, &store).expect("spec");
-    let error = architecture.gguf_names.check(&spec, &store).expect_err("most are missing").to_string();
+    let form = GgufForm::of(&metadata).expect("llama");
+    let spec = form.spec(&metadata, &store).expect("spec");
+    let error = form.names.check(&spec, &store).expect_err("most are missing").to_string();
     for part in [
         "missing (9): blk.0.attn_k.weight, blk.0.attn_norm.weight",
         "blk.0.ffn_up.weight; left over (2): blk.0.attn_q.bias, x",

@@ -1,10 +1,11 @@
 //! The activations of one step, made once for the largest step.
 
+use spillway_kernels::ops::{ExpertsLimits, ExpertsScratch};
 use spillway_kernels::{DType, Device, Tensor, Workspace, WorkspaceLimits};
 
 use crate::error::ModelError;
 use crate::runner::RunnerLimits;
-use crate::spec::DecoderSpec;
+use crate::spec::{DecoderSpec, FeedForward, LayerSpec};
 
 /// Where a step's numbers stand between ops.
 #[derive(Debug)]
@@ -27,8 +28,18 @@ pub(super) struct Buffers {
     pub(super) gathered: Tensor,
     /// `[logits_of_a_slice, vocab]`
     pub(super) logits: Tensor,
+    /// There if any layer has experts.
+    pub(super) mixture: Option<Mixture>,
     /// Scratch memory of the ops themselves.
     pub(super) workspace: Workspace,
+}
+
+/// What a mixture of experts needs besides.
+#[derive(Debug)]
+pub(super) struct Mixture {
+    /// `[tokens, num_experts]`
+    pub(super) router_logits: Tensor,
+    pub(super) scratch: ExpertsScratch,
 }
 
 impl Buffers {
@@ -39,22 +50,50 @@ impl Buffers {
     ) -> Result<Self, ModelError> {
         let tokens = limits.max_num_batched_tokens as usize;
         let rows = limits.max_num_seqs as usize;
+        let ffn_size = spec.largest_ffn_size();
         let zeros = |rows, columns| Tensor::zeros(device, DType::F32, [rows, columns]);
-        let max_columns = spec.hidden_size.max(spec.ffn_size).max(spec.q_size());
+        let max_columns = spec.hidden_size.max(ffn_size).max(spec.q_size());
         Ok(Self {
             residual: zeros(tokens, spec.hidden_size)?,
             delta: zeros(tokens, spec.hidden_size)?,
             normed: zeros(tokens, spec.hidden_size)?,
             qkv: zeros(tokens, spec.q_size() + 2 * spec.kv_size())?,
             attended: zeros(tokens, spec.q_size())?,
-            gate_up: zeros(tokens, 2 * spec.ffn_size)?,
-            activated: zeros(tokens, spec.ffn_size)?,
+            gate_up: zeros(tokens, 2 * ffn_size)?,
+            activated: zeros(tokens, ffn_size)?,
             gathered: zeros(rows, spec.hidden_size)?,
             logits: zeros(rows, spec.vocab_size)?,
+            mixture: Mixture::new(device, spec, tokens)?,
             workspace: Workspace::new(
                 device,
                 WorkspaceLimits { max_tokens: tokens, max_columns, head_dim: spec.head_dim },
             )?,
         })
+    }
+}
+
+impl Mixture {
+    /// Room for the experts of all layers, which are of one kind.
+    fn new(device: &Device, spec: &DecoderSpec, max_tokens: usize) -> Result<Option<Self>, ModelError> {
+        let of_layer = |layer: &LayerSpec| match layer.feed_forward {
+            FeedForward::Experts { num_experts, num_active, size, .. } => {
+                Some((num_experts, num_active, size))
+            }
+            FeedForward::Dense { .. } => None,
+        };
+        let Some((num_experts, num_active, size)) = spec.layers.iter().find_map(of_layer) else {
+            return Ok(None);
+        };
+        let limits = ExpertsLimits {
+            max_tokens,
+            max_experts: num_experts,
+            max_active: num_active,
+            hidden: spec.hidden_size,
+            ffn: size,
+        };
+        Ok(Some(Self {
+            router_logits: Tensor::zeros(device, DType::F32, [max_tokens, num_experts])?,
+            scratch: ExpertsScratch::new(device, limits)?,
+        }))
     }
 }

@@ -1,48 +1,77 @@
 //! One layer of one step: attention, then the feed-forward part, each added to the residual by the next norm.
 
-use spillway_kernels::{Device, PagedKv, StepBatch, ops};
+use spillway_kernels::{Device, PagedKv, StepBatch, Tensor, ops};
 
 use super::buffers::Buffers;
 use super::rope_table::RopeTable;
-use super::weights::LayerWeights;
+use super::weights::{FeedForwardWeights, LayerWeights};
 use crate::error::ModelError;
-use crate::spec::{Activation, DecoderSpec};
+use crate::spec::{DecoderSpec, LayerSpec};
 
 /// What all layers of one step share.
 pub(super) struct Step<'a> {
     pub(super) spec: &'a DecoderSpec,
     pub(super) device: &'a Device,
     pub(super) batch: &'a StepBatch,
-    pub(super) rope: &'a RopeTable,
+    pub(super) ropes: &'a [RopeTable],
+}
+
+/// What the last part of a layer has left in [`Buffers::delta`].
+#[derive(Clone, Copy)]
+pub(super) enum Pending<'a> {
+    /// Nothing: there was no part before.
+    Nothing,
+    /// Something to be added to the residual, after a norm of its own if there is one.
+    Delta(Option<&'a Tensor>),
 }
 
 impl Step<'_> {
-    /// `residual += delta; delta = attention(norm(residual))`.
+    /// `residual += delta; normed = norm(residual)`.
+    pub(super) fn add_and_norm(
+        &self,
+        pending: Pending<'_>,
+        weight: &Tensor,
+        buffers: &mut Buffers,
+    ) -> Result<(), ModelError> {
+        let num_tokens = self.batch.num_tokens();
+        let delta = match pending {
+            Pending::Nothing => None,
+            Pending::Delta(norm) => {
+                Some(ops::Delta { x: buffers.delta.rows(num_tokens)?, norm: norm.map(Tensor::view) })
+            }
+        };
+        ops::add_rms_norm(
+            self.device,
+            ops::NormArguments { delta, weight: weight.view(), epsilon: self.spec.norm_eps },
+            buffers.residual.rows_mut(num_tokens)?,
+            buffers.normed.rows_mut(num_tokens)?,
+        )?;
+        Ok(())
+    }
+
+    /// `delta = attention(normed)`.
     pub(super) fn attention(
         &self,
-        layer: &LayerWeights,
-        has_delta: bool,
+        weights: &LayerWeights,
+        layer: &LayerSpec,
         kv: &mut PagedKv,
         buffers: &mut Buffers,
     ) -> Result<(), ModelError> {
         let num_tokens = self.batch.num_tokens();
-        let delta = if has_delta { Some(buffers.delta.rows(num_tokens)?) } else { None };
-        ops::add_rms_norm(
-            self.device,
-            ops::NormArguments { delta, weight: layer.attention_norm.view(), epsilon: self.spec.norm_eps },
-            buffers.residual.rows_mut(num_tokens)?,
-            buffers.normed.rows_mut(num_tokens)?,
-        )?;
         ops::linear(
             self.device,
             &mut buffers.workspace,
-            ops::LinearArguments { x: buffers.normed.rows(num_tokens)?, weight: &layer.qkv, bias: None },
+            ops::LinearArguments {
+                x: buffers.normed.rows(num_tokens)?,
+                weight: &weights.qkv,
+                bias: weights.qkv_bias.as_ref().map(Tensor::view),
+            },
             buffers.qkv.rows_mut(num_tokens)?,
         )?;
         ops::rope_and_cache(
             self.device,
             self.batch,
-            self.rope.arguments(self.spec.num_heads),
+            self.rope_arguments(weights, layer),
             buffers.qkv.rows_mut(num_tokens)?,
             kv,
         )?;
@@ -54,7 +83,9 @@ impl Step<'_> {
                 qkv: buffers.qkv.rows(num_tokens)?,
                 kv,
                 num_heads: self.spec.num_heads,
-                scale: 1.0 / (self.spec.head_dim as f32).sqrt(),
+                scale: self.spec.attention.scale,
+                window: layer.window,
+                soft_cap: self.spec.attention.soft_cap,
             },
             buffers.attended.rows_mut(num_tokens)?,
         )?;
@@ -63,7 +94,7 @@ impl Step<'_> {
             &mut buffers.workspace,
             ops::LinearArguments {
                 x: buffers.attended.rows(num_tokens)?,
-                weight: &layer.attention_output,
+                weight: &weights.attention_output,
                 bias: None,
             },
             buffers.delta.rows_mut(num_tokens)?,
@@ -71,38 +102,75 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// `residual += delta; delta = feed_forward(norm(residual))`.
-    pub(super) fn feed_forward(&self, layer: &LayerWeights, buffers: &mut Buffers) -> Result<(), ModelError> {
-        let num_tokens = self.batch.num_tokens();
-        ops::add_rms_norm(
-            self.device,
-            ops::NormArguments {
-                delta: Some(buffers.delta.rows(num_tokens)?),
-                weight: layer.ffn_norm.view(),
-                epsilon: self.spec.norm_eps,
-            },
-            buffers.residual.rows_mut(num_tokens)?,
-            buffers.normed.rows_mut(num_tokens)?,
-        )?;
-        ops::linear(
-            self.device,
-            &mut buffers.workspace,
-            ops::LinearArguments { x: buffers.normed.rows(num_tokens)?, weight: &layer.gate_up, bias: None },
-            buffers.gate_up.rows_mut(num_tokens)?,
-        )?;
-        match self.spec.activation {
-            Activation::Silu => ops::gated_act(
-                self.device,
-                buffers.gate_up.rows(num_tokens)?,
-                buffers.activated.rows_mut(num_tokens)?,
-            )?,
+    fn rope_arguments<'a>(&'a self, weights: &'a LayerWeights, layer: &LayerSpec) -> ops::RopeArguments<'a> {
+        let table = &self.ropes[layer.rope_idx];
+        let norms = weights.head_norms.as_ref().map(|[q, k]| ops::HeadNorms {
+            q: q.view(),
+            k: k.view(),
+            epsilon: self.spec.norm_eps,
+        });
+        ops::RopeArguments {
+            cos: table.cos.view(),
+            sin: table.sin.view(),
+            style: ops::RopeStyle::Halves,
+            norms,
+            num_heads: self.spec.num_heads,
         }
-        ops::linear(
-            self.device,
-            &mut buffers.workspace,
-            ops::LinearArguments { x: buffers.activated.rows(num_tokens)?, weight: &layer.down, bias: None },
-            buffers.delta.rows_mut(num_tokens)?,
-        )?;
+    }
+
+    /// `delta = feed_forward(normed)`.
+    pub(super) fn feed_forward(
+        &self,
+        weights: &FeedForwardWeights,
+        buffers: &mut Buffers,
+    ) -> Result<(), ModelError> {
+        let num_tokens = self.batch.num_tokens();
+        match weights {
+            FeedForwardWeights::Dense { gate_up, down } => {
+                ops::linear(
+                    self.device,
+                    &mut buffers.workspace,
+                    ops::LinearArguments { x: buffers.normed.rows(num_tokens)?, weight: gate_up, bias: None },
+                    buffers.gate_up.rows_mut(num_tokens)?,
+                )?;
+                ops::gated_act(
+                    self.device,
+                    self.spec.activation,
+                    buffers.gate_up.rows(num_tokens)?,
+                    buffers.activated.rows_mut(num_tokens)?,
+                )?;
+                ops::linear(
+                    self.device,
+                    &mut buffers.workspace,
+                    ops::LinearArguments { x: buffers.activated.rows(num_tokens)?, weight: down, bias: None },
+                    buffers.delta.rows_mut(num_tokens)?,
+                )?;
+            }
+            FeedForwardWeights::Experts { router, experts, num_active, weighting } => {
+                let mixture = buffers.mixture.as_mut().expect("made if a layer has experts");
+                let x = buffers.normed.rows(num_tokens)?;
+                ops::linear(
+                    self.device,
+                    &mut buffers.workspace,
+                    ops::LinearArguments { x, weight: router, bias: None },
+                    mixture.router_logits.rows_mut(num_tokens)?,
+                )?;
+                ops::experts(
+                    self.device,
+                    &mut buffers.workspace,
+                    &mut mixture.scratch,
+                    ops::ExpertsArguments {
+                        x,
+                        router_logits: mixture.router_logits.rows(num_tokens)?,
+                        experts,
+                        num_active: *num_active,
+                        weighting: *weighting,
+                        activation: self.spec.activation,
+                    },
+                    buffers.delta.rows_mut(num_tokens)?,
+                )?;
+            }
+        }
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use crate::arch;
 use crate::batch::{BatchRow as ForwardRow, RowSampling};
 use crate::dummy::DummyWeights;
 use crate::load::DtypePolicy;
-use crate::spec::{Activation, Rope, RopeScaling};
+use crate::spec::tests::small_spec;
 use crate::tensor_source::TensorSource;
 
 const MAX_LEN: usize = 96;
@@ -21,36 +21,22 @@ struct Way {
     kv_dtype: DType,
 }
 
-fn spec() -> DecoderSpec {
-    DecoderSpec {
-        architecture: "llama",
-        num_layers: 2,
-        hidden_size: 64,
-        num_heads: 4,
-        num_kv_heads: 2,
-        head_dim: 16,
-        ffn_size: 96,
-        vocab_size: 200,
-        max_positions: MAX_LEN,
-        norm_eps: 1e-5,
-        activation: Activation::Silu,
-        rope: Rope { theta: 1e4, scaling: RopeScaling::None },
-        tied_head: false,
-    }
+fn decoder(weight_type: WeightType) -> Decoder {
+    decoder_of(small_spec(), weight_type)
 }
 
-fn decoder(weight_type: WeightType) -> Decoder {
+fn decoder_of(spec: DecoderSpec, weight_type: WeightType) -> Decoder {
     let device = Device::cpu(&CpuOptions::default()).expect("the processor is there");
     let dummy = DummyWeights::new(11, weight_type);
     let loader = WeightLoader {
         device: &device,
         source: TensorSource::Dummy(&dummy),
-        names: &arch::ALL[0].hf_names,
+        names: &arch::ALL[0].hf.names,
         policy: DtypePolicy::Auto,
     };
-    let weights = DecoderWeights::load(&loader, &spec()).expect("dummy weights always load");
+    let weights = DecoderWeights::load(&loader, &spec).expect("dummy weights always load");
     let limits = RunnerLimits { max_num_batched_tokens: 300, max_num_seqs: 4, max_model_len: MAX_LEN as u32 };
-    Decoder::new(device, spec(), weights, limits).expect("it is small")
+    Decoder::new(device, spec, weights, limits).expect("it is small")
 }
 
 fn sequence(seq_idx: u32, len: u32) -> Vec<u32> {

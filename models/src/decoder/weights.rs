@@ -1,11 +1,12 @@
 //! A decoder's weights on its device: q, k, v and gate, up fused, everything packed for its products.
 
+use spillway_kernels::ops::{Expert, ExpertWeighting};
 use spillway_kernels::{ComputeType, DType, Device, PackedWeight, Tensor, WeightSource};
 
-use crate::arch::{RopeRows, WeightNames};
+use crate::arch::{ExpertTensors, Fused, NormWeights, RopeRows, WeightNames};
 use crate::error::ModelError;
 use crate::load::DtypePolicy;
-use crate::spec::DecoderSpec;
+use crate::spec::{DecoderSpec, FeedForward, LayerSpec, Norms};
 use crate::tensor_source::{TensorData, TensorSource};
 
 /// All weights.
@@ -27,14 +28,39 @@ pub(super) struct LayerWeights {
     pub(super) attention_norm: Tensor,
     /// `[(num_heads + 2 * num_kv_heads) * head_dim, hidden]`
     pub(super) qkv: PackedWeight,
+    /// `[1, (num_heads + 2 * num_kv_heads) * head_dim]`
+    pub(super) qkv_bias: Option<Tensor>,
+    /// Of q and of k: `[1, head_dim]` each.
+    pub(super) head_norms: Option<[Tensor; 2]>,
     /// `[hidden, num_heads * head_dim]`
     pub(super) attention_output: PackedWeight,
     /// `[1, hidden]`
+    pub(super) post_attention_norm: Option<Tensor>,
+    /// `[1, hidden]`
     pub(super) ffn_norm: Tensor,
-    /// `[2 * ffn, hidden]`
-    pub(super) gate_up: PackedWeight,
-    /// `[hidden, ffn]`
-    pub(super) down: PackedWeight,
+    pub(super) feed_forward: FeedForwardWeights,
+    /// `[1, hidden]`
+    pub(super) post_ffn_norm: Option<Tensor>,
+}
+
+/// The weights of the second half of a layer.
+#[derive(Debug)]
+pub(super) enum FeedForwardWeights {
+    /// One network.
+    Dense {
+        /// `[2 * ffn, hidden]`
+        gate_up: PackedWeight,
+        /// `[hidden, ffn]`
+        down: PackedWeight,
+    },
+    /// Several, and what chooses among them.
+    Experts {
+        /// `[num_experts, hidden]`
+        router: PackedWeight,
+        experts: Vec<Expert>,
+        num_active: usize,
+        weighting: ExpertWeighting,
+    },
 }
 
 /// Reads tensors by name and puts them on a device.
@@ -50,8 +76,9 @@ impl DecoderWeights {
     pub(crate) fn load(loader: &WeightLoader<'_>, spec: &DecoderSpec) -> Result<Self, ModelError> {
         let names = loader.names;
         let table = [spec.vocab_size, spec.hidden_size];
-        let layers = (0..spec.num_layers)
-            .map(|layer_idx| LayerWeights::load(loader, spec, layer_idx))
+        let layers = spec.layers.iter().enumerate();
+        let layers = layers
+            .map(|(layer_idx, layer)| LayerWeights::load(loader, spec, (layer_idx, layer)))
             .collect::<Result<Vec<_>, _>>()?;
         let head = if spec.tied_head { None } else { Some(loader.matrix(names.head, table)?) };
         Ok(Self {
@@ -65,61 +92,174 @@ impl DecoderWeights {
     /// Bytes on the device, norms left out.
     pub(crate) fn size_bytes(&self) -> usize {
         let of_layer = |layer: &LayerWeights| {
-            [&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down].map(PackedWeight::size_bytes)
+            layer.qkv.size_bytes() + layer.attention_output.size_bytes() + layer.feed_forward.size_bytes()
         };
-        let layers: usize = self.layers.iter().flat_map(of_layer).sum();
+        let layers: usize = self.layers.iter().map(of_layer).sum();
         layers + self.embedding.size_bytes() + self.head.as_ref().map_or(0, PackedWeight::size_bytes)
     }
 }
 
 impl LayerWeights {
-    fn load(loader: &WeightLoader<'_>, spec: &DecoderSpec, layer_idx: usize) -> Result<Self, ModelError> {
+    fn load(
+        loader: &WeightLoader<'_>,
+        spec: &DecoderSpec,
+        (layer_idx, layer): (usize, &LayerSpec),
+    ) -> Result<Self, ModelError> {
         let names = &loader.names.layer;
-        let full = |name| loader.names.in_layer(layer_idx, name);
+        let full = |name: &str| loader.names.in_layer(layer_idx, name);
         let hidden = spec.hidden_size;
-        let q = loader.rope_matrix(&full(names.q), [spec.q_size(), hidden], spec.head_dim)?;
-        let k = loader.rope_matrix(&full(names.k), [spec.kv_size(), hidden], spec.head_dim)?;
-        let v = loader.source.tensor(&full(names.v), &[spec.kv_size(), hidden])?;
-        let gate = loader.source.tensor(&full(names.gate), &[spec.ffn_size, hidden])?;
-        let up = loader.source.tensor(&full(names.up), &[spec.ffn_size, hidden])?;
+        let head_norms = if spec.attention.head_norms {
+            let [q, k] = names.head_norms.map(|name| loader.norm(&full(name), spec.head_dim));
+            Some([q?, k?])
+        } else {
+            None
+        };
+        let sandwich_norm = |name| match spec.norms {
+            Norms::Pre => Ok(None),
+            Norms::Sandwich => loader.norm(&full(name), hidden).map(Some),
+        };
         Ok(Self {
             attention_norm: loader.norm(&full(names.attention_norm), hidden)?,
-            qkv: loader.pack(&[q, k, v])?,
+            qkv: loader.pack(&loader.qkv(spec, layer_idx)?)?,
+            qkv_bias: loader.qkv_bias(spec, layer_idx)?,
+            head_norms,
             attention_output: loader.matrix(&full(names.attention_output), [hidden, spec.q_size()])?,
+            post_attention_norm: sandwich_norm(names.post_attention_norm)?,
             ffn_norm: loader.norm(&full(names.ffn_norm), hidden)?,
-            gate_up: loader.pack(&[gate, up])?,
-            down: loader.matrix(&full(names.down), [hidden, spec.ffn_size])?,
+            feed_forward: FeedForwardWeights::load(loader, hidden, (layer_idx, layer))?,
+            post_ffn_norm: sandwich_norm(names.post_ffn_norm)?,
         })
     }
 }
 
-impl WeightLoader<'_> {
+impl FeedForwardWeights {
+    fn load(
+        loader: &WeightLoader<'_>,
+        hidden: usize,
+        (layer_idx, layer): (usize, &LayerSpec),
+    ) -> Result<Self, ModelError> {
+        let names = &loader.names.layer;
+        let full = |name: &str| loader.names.in_layer(layer_idx, name);
+        match layer.feed_forward {
+            FeedForward::Dense { size } => Ok(Self::Dense {
+                gate_up: loader.pack(&loader.fused(layer_idx, names.gate_up, [size, size], hidden)?)?,
+                down: loader.matrix(&full(names.down), [hidden, size])?,
+            }),
+            FeedForward::Experts { num_experts, num_active, size, weighting } => {
+                let stack = |tensors, shape| loader.expert_tensors(layer_idx, tensors, num_experts, shape);
+                let (gates, ups) =
+                    (stack(names.experts.gate, [size, hidden])?, stack(names.experts.up, [size, hidden])?);
+                let downs = stack(names.experts.down, [hidden, size])?;
+                let matrices = gates.into_iter().zip(ups).zip(downs);
+                let experts = matrices.map(|((gate, up), down)| {
+                    Ok(Expert { gate_up: loader.pack(&[gate, up])?, down: loader.pack(&[down])? })
+                });
+                Ok(Self::Experts {
+                    router: loader.matrix(&full(names.experts.router), [num_experts, hidden])?,
+                    experts: experts.collect::<Result<_, ModelError>>()?,
+                    num_active,
+                    weighting,
+                })
+            }
+        }
+    }
+
+    /// Bytes on the device.
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Dense { gate_up, down } => gate_up.size_bytes() + down.size_bytes(),
+            Self::Experts { router, experts, .. } => {
+                let of_expert = |expert: &Expert| expert.gate_up.size_bytes() + expert.down.size_bytes();
+                router.size_bytes() + experts.iter().map(of_expert).sum::<usize>()
+            }
+        }
+    }
+}
+
+impl<'a> WeightLoader<'a> {
+    /// q, k and v as the file has them, with the rows of each head in halves.
+    pub(crate) fn qkv(
+        &self,
+        spec: &DecoderSpec,
+        layer_idx: usize,
+    ) -> Result<Vec<TensorData<'a>>, ModelError> {
+        let rows = [spec.q_size(), spec.kv_size(), spec.kv_size()];
+        let mut parts = self.fused(layer_idx, self.names.layer.qkv, rows, spec.hidden_size)?;
+        if self.names.rope_rows == RopeRows::Interleaved {
+            let num_turned = parts.len().saturating_sub(1);
+            for part in &mut parts[..num_turned] {
+                *part = part.with_rows_in_halves(spec.head_dim);
+            }
+        }
+        Ok(parts)
+    }
+
+    /// What is added to q, k and v: `[1, q_size + 2 * kv_size]`.
+    fn qkv_bias(&self, spec: &DecoderSpec, layer_idx: usize) -> Result<Option<Tensor>, ModelError> {
+        if !spec.attention.qkv_bias {
+            return Ok(None);
+        }
+        let sizes = [spec.q_size(), spec.kv_size(), spec.kv_size()];
+        let mut values = Vec::with_capacity(sizes.iter().sum());
+        for (name, size) in self.names.layer.qkv_bias.into_iter().zip(sizes) {
+            values.extend(self.source.tensor(&self.names.in_layer(layer_idx, name), &[size])?.to_f32());
+        }
+        Ok(Some(Tensor::from_f32(self.device, DType::F32, [1, values.len()], &values)?))
+    }
+
+    /// The parts of a fused matrix, each of so many rows, or the one tensor that has them all.
+    fn fused<const N: usize>(
+        &self,
+        layer_idx: usize,
+        names: Fused<N>,
+        rows: [usize; N],
+        columns: usize,
+    ) -> Result<Vec<TensorData<'a>>, ModelError> {
+        let tensor = |name: &str, num_rows| {
+            self.source.tensor(&self.names.in_layer(layer_idx, name), &[num_rows, columns])
+        };
+        match names {
+            Fused::Apart(names) => names.iter().zip(rows).map(|(name, rows)| tensor(name, rows)).collect(),
+            Fused::Together(name) => Ok(vec![tensor(name, rows.iter().sum())?]),
+        }
+    }
+
+    /// One matrix of every expert, each of `shape`.
+    fn expert_tensors(
+        &self,
+        layer_idx: usize,
+        tensors: ExpertTensors,
+        num_experts: usize,
+        shape: [usize; 2],
+    ) -> Result<Vec<TensorData<'a>>, ModelError> {
+        match tensors {
+            ExpertTensors::Each(before, after) => (0..num_experts)
+                .map(|expert_idx| {
+                    let name = format!("{before}{expert_idx}{after}");
+                    self.source.tensor(&self.names.in_layer(layer_idx, &name), &shape)
+                })
+                .collect(),
+            ExpertTensors::Stacked(name) => {
+                let name = self.names.in_layer(layer_idx, name);
+                let stack = self.source.tensor(&name, &[num_experts, shape[0], shape[1]])?;
+                Ok(stack.slices())
+            }
+        }
+    }
+
     fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<PackedWeight, ModelError> {
         self.pack(&[self.source.tensor(name, &shape)?])
     }
 
     /// A norm's weights: always f32, there being so few.
     fn norm(&self, name: &str, size: usize) -> Result<Tensor, ModelError> {
-        let values = self.source.tensor(name, &[size])?.to_f32();
-        Ok(Tensor::from_f32(self.device, DType::F32, [1, size], &values)?)
-    }
-
-    /// A matrix whose rows belong to heads that are turned, with the rows of each head in halves.
-    fn rope_matrix(
-        &self,
-        name: &str,
-        shape: [usize; 2],
-        head_dim: usize,
-    ) -> Result<TensorData<'_>, ModelError> {
-        Ok(self.in_halves(self.source.tensor(name, &shape)?, head_dim))
-    }
-
-    /// A matrix as the format has it, with the rows of each head in halves.
-    pub(crate) fn in_halves<'b>(&self, tensor: TensorData<'b>, head_dim: usize) -> TensorData<'b> {
-        match self.names.rope_rows {
-            RopeRows::Halves => tensor,
-            RopeRows::Interleaved => tensor.with_rows_in_halves(head_dim),
+        let mut values = self.source.tensor(name, &[size])?.to_f32();
+        if self.names.norm_weights == NormWeights::FactorLessOne {
+            for value in &mut values {
+                *value += 1.0;
+            }
         }
+        Ok(Tensor::from_f32(self.device, DType::F32, [1, size], &values)?)
     }
 
     /// Packs matrices of equal columns one below the other.

@@ -7,7 +7,7 @@ use super::*;
 use crate::batch::{BatchRow, RowError, RowOutput, RowSampling, RowScoring};
 use crate::kv_cache::KvLayout;
 use crate::model::Logits;
-use crate::spec::{Activation, DecoderSpec, Rope, RopeScaling};
+use crate::spec::{Activation, Attention, DecoderSpec, LayerSpec, Norms, Rope, RopeScaling};
 
 /// Answers that the token after `t` is `t + 1`; after token 5 its logits are NaN, and token 6 breaks the step.
 struct Counting {
@@ -51,17 +51,20 @@ impl Model for Counting {
 fn runner() -> ModelRunner {
     let spec = DecoderSpec {
         architecture: "counting",
-        num_layers: 1,
         hidden_size: 1,
         num_heads: 1,
         num_kv_heads: 1,
         head_dim: 16,
-        ffn_size: 1,
         vocab_size: 8,
         max_positions: 64,
+        embedding_scale: None,
         norm_eps: 1e-5,
+        norms: Norms::Pre,
+        attention: Attention::plain(16),
         activation: Activation::Silu,
-        rope: Rope { theta: 1e4, scaling: RopeScaling::None },
+        ropes: vec![Rope { theta: 1e4, rotary_dim: 16, scaling: RopeScaling::None }],
+        layers: vec![LayerSpec::plain(1)],
+        logit_soft_cap: None,
         tied_head: true,
     };
     let device = Device::cpu(&CpuOptions::default()).expect("the processor is there");

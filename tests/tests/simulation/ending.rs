@@ -7,8 +7,8 @@ use futures::executor::block_on;
 use spillway_engine::{Clock as _, EngineError, EngineHealth, EventStream, RunnerExecutor};
 use spillway_kernels::{CpuOptions, DType, Device};
 use spillway_models::{
-    Activation, DecoderSpec, ForwardBatch, InputToken, KvCache, KvLayout, Logits, Model, ModelError,
-    ModelRunner, Rope, RopeScaling, RunnerLimits,
+    Activation, Attention, DecoderSpec, ForwardBatch, InputToken, KvCache, KvLayout, LayerSpec, Logits,
+    Model, ModelError, ModelRunner, Norms, Rope, RopeScaling, RunnerLimits,
 };
 use spillway_tests::{Answer, Ask, Knobs, TestEngine};
 use spillway_types::BlockSize;
@@ -116,17 +116,20 @@ impl Model for Fragile {
 fn fragile_engine(depth: u32) -> TestEngine {
     let spec = DecoderSpec {
         architecture: "fragile",
-        num_layers: 1,
         hidden_size: 1,
         num_heads: 1,
         num_kv_heads: 1,
         head_dim: 16,
-        ffn_size: 1,
         vocab_size: vocab_size() as usize,
         max_positions: 64,
+        embedding_scale: None,
         norm_eps: 1e-5,
+        norms: Norms::Pre,
+        attention: Attention::plain(16),
         activation: Activation::Silu,
-        rope: Rope { theta: 1e4, scaling: RopeScaling::None },
+        ropes: vec![Rope { theta: 1e4, rotary_dim: 16, scaling: RopeScaling::None }],
+        layers: vec![LayerSpec::plain(1)],
+        logit_soft_cap: None,
         tied_head: true,
     };
     let device = Device::cpu(&CpuOptions::default()).expect("a processor");
