@@ -102,7 +102,7 @@ impl Routes {
 ///
 /// Logits that are no numbers choose something all the same; their weights are no numbers either.
 fn choose_for_token(logits: &[f32], weighting: ExpertWeighting, experts: &mut [u32], weights: &mut [f32]) {
-    for rank in 0..experts.len() {
+    for (rank, weight) in weights.iter_mut().enumerate() {
         let (before, rest) = experts.split_at_mut(rank);
         let mut best: Option<(usize, f32)> = None;
         for (expert, &logit) in logits.iter().enumerate() {
@@ -113,7 +113,7 @@ fn choose_for_token(logits: &[f32], weighting: ExpertWeighting, experts: &mut [u
         }
         let (expert, logit) = best.expect("no more experts are chosen than there are");
         rest[0] = expert as u32;
-        weights[rank] = logit;
+        *weight = logit;
     }
     let largest = weights[0];
     let total: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();

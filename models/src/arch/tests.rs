@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::spec::RopeScaling;
+use crate::spec::{ExpertWeighting, FeedForward, RopeScaling};
 use crate::weights::gguf::GgufValue;
 use crate::weights::gguf::writer::GgufWriter;
 use crate::weights::tests::temporary_folder;
@@ -56,6 +56,7 @@ fn refuses_by_name_what_the_decoder_does_not_compute() {
     for (key, value, expected) in [
         ("hidden_act", json!("gelu"), "`hidden_act` \"gelu\""),
         ("attention_bias", json!(true), "`attention_bias` true"),
+        ("rope_scaling", json!({"type": "longrope", "long_mscale": 1.1}), "`long_mscale` 1.1"),
         ("mlp_bias", json!(true), "`mlp_bias` true"),
         ("sliding_window", json!(4096), "`sliding_window` 4096"),
         ("rope_scaling", json!({"type": "yarn", "factor": 2.0}), "`rope_type` \"yarn\""),
@@ -68,6 +69,73 @@ fn refuses_by_name_what_the_decoder_does_not_compute() {
         let error = read(&spoiled).expect_err(key).to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+fn of_family(model_type: &str, keys: &Value) -> Value {
+    let mut config = config();
+    config["model_type"] = json!(model_type);
+    for (key, value) in keys.as_object().expect("an object") {
+        config[key] = value.clone();
+    }
+    config
+}
+
+/// The window of each layer; zero for none.
+fn windows(spec: &DecoderSpec) -> Vec<usize> {
+    spec.layers.iter().map(|layer| layer.window.map_or(0, std::num::NonZeroUsize::get)).collect()
+}
+
+#[test]
+fn a_window_that_is_left_out_is_the_familys_default_and_null_is_none() {
+    for (model_type, keys, expected) in [
+        ("mistral", json!({}), [4096, 4096]),
+        ("mistral", json!({"sliding_window": null}), [0, 0]),
+        ("qwen2", json!({"sliding_window": 32}), [0, 0]),
+        ("qwen2", json!({"use_sliding_window": true, "max_window_layers": 1}), [0, 4096]),
+        (
+            "qwen3",
+            json!({"use_sliding_window": true, "layer_types": ["sliding_attention", "full_attention"]}),
+            [4096, 0],
+        ),
+        ("phi3", json!({}), [0, 0]),
+        ("phi3", json!({"sliding_window": 2047}), [2047, 2047]),
+        ("gemma2", json!({"hidden_act": null}), [4096, 0]),
+        (
+            "gemma3_text",
+            json!({"hidden_act": null, "sliding_window_pattern": 2, "sliding_window": 7}),
+            [7, 0],
+        ),
+    ] {
+        let spec = read(&of_family(model_type, &keys)).expect(model_type);
+        assert_eq!(windows(&spec), expected, "{model_type} {keys}");
+    }
+}
+
+#[test]
+fn a_published_gemma3_with_eyes_is_read_by_its_defaults() {
+    let text = json!({
+        "hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024
+    });
+    let spec = read(&json!({"model_type": "gemma3", "text_config": text})).expect("as published");
+    assert_eq!((spec.num_heads, spec.num_kv_heads, spec.head_dim, spec.vocab_size), (8, 4, 256, 262_208));
+    assert_eq!(windows(&spec)[..7], [1024, 1024, 1024, 1024, 1024, 0, 1024]);
+    assert_eq!((spec.ropes[0].theta, &spec.ropes[0].scaling), (1e6, &RopeScaling::Linear { factor: 8.0 }));
+    assert_eq!((spec.ropes[1].theta, &spec.ropes[1].scaling), (1e4, &RopeScaling::None));
+    assert_eq!((spec.layers[0].rope_idx, spec.layers[5].rope_idx, spec.tied_head), (1, 0, true));
+    assert_eq!(spec.problem(), None);
+}
+
+#[test]
+fn only_some_layers_have_experts_if_the_config_says_so() {
+    let keys = json!({
+        "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "mlp_only_layers": [0]
+    });
+    let spec = read(&of_family("qwen3_moe", &keys)).expect("well formed");
+    let weighting = ExpertWeighting::OfAll;
+    let experts = FeedForward::Experts { num_experts: 4, num_active: 2, size: 32, weighting };
+    let parts: Vec<FeedForward> = spec.layers.iter().map(|layer| layer.feed_forward).collect();
+    assert_eq!(parts, [FeedForward::Dense { size: 96 }, experts]);
 }
 
 /// The smallest file with one layer; tensors of one number each, since only names are looked at.

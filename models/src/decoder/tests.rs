@@ -1,5 +1,7 @@
 //! Goal: a sequence's logits do not depend on how it was computed. Method: random tiny models; bits are compared.
 
+use std::num::NonZeroUsize;
+
 use spillway_kernels::{CpuOptions, DType, WeightType};
 use spillway_types::{BlockId, Sampling, Seed, SeqId, TokenId};
 
@@ -9,6 +11,7 @@ use crate::batch::{BatchRow as ForwardRow, RowSampling};
 use crate::dummy::DummyWeights;
 use crate::load::DtypePolicy;
 use crate::spec::tests::small_spec;
+use crate::spec::{Activation, Attention, ExpertWeighting, FeedForward, LayerSpec, Norms, Rope, RopeScaling};
 use crate::tensor_source::TensorSource;
 
 const MAX_LEN: usize = 96;
@@ -116,31 +119,74 @@ fn assert_same_bits(expected: &[f32], actual: &[f32], context: &str) {
     }
 }
 
-#[test]
-fn logits_do_not_depend_on_company_chunks_or_block_size() {
+/// Computes sequences alone and whole, then together in every other way, and compares.
+fn check_company(spec: &DecoderSpec, weight_type: WeightType, kv_dtypes: &[DType]) {
     let sequences = [sequence(0, 61), sequence(1, 5), sequence(2, 90), sequence(3, 1)];
-    // Rows of these sizes are no whole blocks of 256.
-    for weight_type in WeightType::ALL.into_iter().filter(|weight_type| weight_type.block_len() <= 32) {
-        let mut decoder = decoder(weight_type);
-        for kv_dtype in [DType::F32, DType::F16, DType::BF16] {
-            let whole = Way { chunk: MAX_LEN, block_size: 16, kv_dtype };
-            let alone: Vec<Vec<f32>> = sequences
-                .iter()
-                .map(|tokens| last_logits(&mut decoder, std::slice::from_ref(tokens), whole).remove(0))
-                .collect();
-            assert!(alone.iter().flatten().all(|logit| logit.is_finite()));
-            for chunk in [1, 7, 48, MAX_LEN] {
-                for block_size in [8, 16, 32] {
-                    let way = Way { chunk, block_size, kv_dtype };
-                    // Company of four rows takes at most 300 tokens a step.
-                    let together = last_logits(&mut decoder, &sequences, way);
-                    for (seq_idx, (expected, actual)) in alone.iter().zip(&together).enumerate() {
-                        let context = format!("{weight_type} {way:?} sequence {seq_idx}");
-                        assert_same_bits(expected, actual, &context);
-                    }
+    let mut decoder = decoder_of(spec.clone(), weight_type);
+    for &kv_dtype in kv_dtypes {
+        let whole = Way { chunk: MAX_LEN, block_size: 16, kv_dtype };
+        let alone: Vec<Vec<f32>> = sequences
+            .iter()
+            .map(|tokens| last_logits(&mut decoder, std::slice::from_ref(tokens), whole).remove(0))
+            .collect();
+        assert!(alone.iter().flatten().all(|logit| logit.is_finite()));
+        for chunk in [1, 7, 48, MAX_LEN] {
+            for block_size in [8, 16, 32] {
+                let way = Way { chunk, block_size, kv_dtype };
+                // Company of four rows takes at most 300 tokens a step.
+                let together = last_logits(&mut decoder, &sequences, way);
+                for (seq_idx, (expected, actual)) in alone.iter().zip(&together).enumerate() {
+                    let context = format!("{weight_type} {way:?} sequence {seq_idx}");
+                    assert_same_bits(expected, actual, &context);
                 }
             }
         }
+    }
+}
+
+#[test]
+fn logits_do_not_depend_on_company_chunks_or_block_size() {
+    // Rows of these sizes are no whole blocks of 256.
+    for weight_type in WeightType::ALL.into_iter().filter(|weight_type| weight_type.block_len() <= 32) {
+        check_company(&small_spec(), weight_type, &[DType::F32, DType::F16, DType::BF16]);
+    }
+}
+
+/// What the architectures do beyond Llama, all at once: as no model does.
+fn rich_spec() -> DecoderSpec {
+    let mut spec = small_spec();
+    let long = RopeScaling::Long {
+        short: vec![1.0, 2.0, 3.0, 4.0],
+        long: vec![2.0, 4.0, 8.0, 16.0],
+        original_max_positions: 32,
+        attention_factor: 1.2,
+    };
+    spec.embedding_scale = Some(8.0);
+    spec.norms = Norms::Sandwich;
+    spec.attention = Attention { scale: 0.3, soft_cap: Some(2.0), qkv_bias: true, head_norms: true };
+    spec.activation = Activation::GeluTanh;
+    spec.ropes.push(Rope { theta: 1e6, rotary_dim: 8, scaling: long });
+    spec.logit_soft_cap = Some(5.0);
+    spec.tied_head = true;
+    let experts = FeedForward::Experts {
+        num_experts: 5,
+        num_active: 2,
+        size: 32,
+        weighting: ExpertWeighting::OfChosen,
+    };
+    spec.layers = vec![
+        LayerSpec { window: NonZeroUsize::new(13), rope_idx: 1, ..LayerSpec::plain(96) },
+        LayerSpec { feed_forward: experts, ..LayerSpec::plain(96) },
+        LayerSpec { window: NonZeroUsize::new(40), rope_idx: 0, feed_forward: experts },
+    ];
+    assert_eq!(spec.problem(), None);
+    spec
+}
+
+#[test]
+fn nothing_that_an_architecture_adds_looks_at_company() {
+    for weight_type in [WeightType::F32, WeightType::BF16, WeightType::Q4_1] {
+        check_company(&rich_spec(), weight_type, &[DType::F16]);
     }
 }
 
