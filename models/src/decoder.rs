@@ -12,8 +12,7 @@
 
 use std::ops::Range;
 
-use half::{bf16, f16};
-use spillway_kernels::{BatchLimits, BatchRow, Device, StepBatch, WeightType, ops};
+use spillway_kernels::{BatchLimits, BatchRow, Device, StepBatch, ops};
 use spillway_types::BlockSize;
 
 use crate::batch::{ForwardBatch, InputToken};
@@ -45,7 +44,6 @@ pub(crate) struct Decoder {
     device: Device,
     weights: DecoderWeights,
     ropes: Vec<RopeTable>,
-    embedding_scale: Option<f32>,
     buffers: Buffers,
     batch: StepBatch,
     row_scratch: RowScratch,
@@ -69,15 +67,13 @@ impl Decoder {
         let max_positions = limits.max_model_len as usize;
         let ropes = spec.ropes.iter().map(|rope| RopeTable::new(&device, rope, max_positions));
         let ropes = ropes.collect::<Result<Vec<_>, _>>()?;
-        let embedding_scale =
-            spec.embedding_scale.map(|scale| rounded(scale, weights.embedding.weight_type()));
         let buffers = Buffers::new(&device, &spec, &limits)?;
         let batch = step_batch(&limits, COMMON_BLOCK_SIZE)?;
         let row_scratch = RowScratch {
             tokens: Vec::with_capacity(limits.max_num_batched_tokens as usize),
             blocks: Vec::with_capacity(limits.max_model_len as usize),
         };
-        Ok(Self { spec, limits, device, weights, ropes, embedding_scale, buffers, batch, row_scratch })
+        Ok(Self { spec, limits, device, weights, ropes, buffers, batch, row_scratch })
     }
 
     /// Hands the batch to the kernels' own form.
@@ -125,7 +121,7 @@ impl Decoder {
             &self.device,
             &self.batch,
             &self.weights.embedding,
-            self.embedding_scale,
+            self.weights.embedding_scale,
             self.buffers.residual.rows_mut(num_tokens)?,
         )?;
         let step = Step { spec: &self.spec, device: &self.device, batch: &self.batch, ropes: &self.ropes };
@@ -192,18 +188,6 @@ impl Model for Decoder {
             sink(self.head(start..num_logits.min(start + slice_len))?);
         }
         Ok(())
-    }
-}
-
-/// A factor as the reference has it: in the type of the table that it multiplies.
-fn rounded(factor: f32, weight_type: WeightType) -> f32 {
-    if weight_type == WeightType::BF16 {
-        bf16::from_f32(factor).to_f32()
-    } else if weight_type == WeightType::F16 {
-        f16::from_f32(factor).to_f32()
-    } else {
-        // Quantised tables stand for f32.
-        factor
     }
 }
 

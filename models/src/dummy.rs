@@ -1,6 +1,6 @@
 //! `--weights dummy`: random weights of any size and type, so that speed can be measured without a download.
 //!
-//! Matrices are normal with standard deviation 0.02, norms are one. Each tensor depends on the seed and its name alone,
+//! Matrices are normal with standard deviation 0.02, norms are one, biases zero. Each tensor depends on the seed and its name alone,
 //! whatever order tensors are asked for in.
 
 use std::borrow::Cow;
@@ -50,11 +50,12 @@ impl DummyWeights {
     /// A tensor of this name and shape. Rows that are no whole number of blocks are not quantised.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> TensorData<'static> {
         if shape.len() < 2 {
-            let ones = 1.0_f32.to_le_bytes().repeat(shape.iter().product());
+            let value = if name.ends_with("bias") { 0.0_f32 } else { 1.0 };
+            let values = value.to_le_bytes().repeat(shape.iter().product());
             return TensorData {
                 shape: shape.to_vec(),
                 weight_type: WeightType::F32,
-                bytes: Cow::Owned(ones),
+                bytes: Cow::Owned(values),
             };
         }
         let columns = shape.last().copied().unwrap_or(1).max(1);
@@ -162,9 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn norms_are_one_and_rows_without_whole_blocks_stay_f32() {
+    fn norms_are_one_biases_zero_and_rows_without_whole_blocks_stay_f32() {
         let dummy = DummyWeights::new(1, WeightType::Q4_0);
         assert_eq!(dummy.tensor("norm", &[3]).to_f32(), [1.0; 3]);
+        assert_eq!(dummy.tensor("q.bias", &[3]).to_f32(), [0.0; 3]);
         assert_eq!(dummy.tensor("w", &[2, 33]).weight_type, WeightType::F32);
     }
 }

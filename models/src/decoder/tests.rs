@@ -211,3 +211,13 @@ fn the_past_matters() {
     other[3] += 1;
     assert!(plain != last_logits(&mut decoder, &[other], way).remove(0));
 }
+
+#[test]
+fn a_scale_of_embeddings_has_the_type_of_their_table() {
+    let scale = 640.0_f32.sqrt();
+    let rounded = |policy: DtypePolicy, weight_type| policy.rounded(scale, weight_type);
+    assert_eq!(rounded(DtypePolicy::Auto, WeightType::BF16).to_bits(), 25.25_f32.to_bits());
+    assert_eq!(rounded(DtypePolicy::Bf16, WeightType::F32).to_bits(), 25.25_f32.to_bits());
+    assert_eq!(rounded(DtypePolicy::Auto, WeightType::Q8_0).to_bits(), scale.to_bits());
+    assert_eq!(rounded(DtypePolicy::F32, WeightType::BF16).to_bits(), scale.to_bits());
+}

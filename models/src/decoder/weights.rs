@@ -1,7 +1,8 @@
 //! A decoder's weights on its device: q, k, v and gate, up fused, everything packed for its products.
 
+use half::{bf16, f16};
 use spillway_kernels::ops::{Expert, ExpertWeighting};
-use spillway_kernels::{ComputeType, DType, Device, PackedWeight, Tensor, WeightSource};
+use spillway_kernels::{ComputeType, DType, Device, PackedWeight, Tensor, WeightSource, WeightType};
 
 use crate::arch::{ExpertTensors, Fused, NormWeights, RopeRows, WeightNames};
 use crate::error::ModelError;
@@ -14,6 +15,8 @@ use crate::tensor_source::{TensorData, TensorSource};
 pub(crate) struct DecoderWeights {
     /// `[vocab, hidden]`
     pub(super) embedding: PackedWeight,
+    /// What embeddings are multiplied with.
+    pub(super) embedding_scale: Option<f32>,
     pub(super) layers: Vec<LayerWeights>,
     /// `[1, hidden]`
     pub(super) final_norm: Tensor,
@@ -76,13 +79,16 @@ impl DecoderWeights {
     pub(crate) fn load(loader: &WeightLoader<'_>, spec: &DecoderSpec) -> Result<Self, ModelError> {
         let names = loader.names;
         let table = [spec.vocab_size, spec.hidden_size];
+        let embedding = loader.source.tensor(names.embedding, &table)?;
+        let rounded = |scale| loader.policy.rounded(scale, embedding.weight_type);
         let layers = spec.layers.iter().enumerate();
         let layers = layers
             .map(|(layer_idx, layer)| LayerWeights::load(loader, spec, (layer_idx, layer)))
             .collect::<Result<Vec<_>, _>>()?;
         let head = if spec.tied_head { None } else { Some(loader.matrix(names.head, table)?) };
         Ok(Self {
-            embedding: loader.matrix(names.embedding, table)?,
+            embedding_scale: spec.embedding_scale.map(rounded),
+            embedding: loader.pack(&[embedding])?,
             layers,
             final_norm: loader.norm(names.final_norm, spec.hidden_size)?,
             head,
@@ -251,10 +257,11 @@ impl<'a> WeightLoader<'a> {
         self.pack(&[self.source.tensor(name, &shape)?])
     }
 
-    /// A norm's weights: always f32, there being so few.
+    /// A norm's weights: always f32, there being so few. Random ones are factors in every family.
     fn norm(&self, name: &str, size: usize) -> Result<Tensor, ModelError> {
         let mut values = self.source.tensor(name, &[size])?.to_f32();
-        if self.names.norm_weights == NormWeights::FactorLessOne {
+        let is_stored = matches!(self.source, TensorSource::Stored(_));
+        if is_stored && self.names.norm_weights == NormWeights::FactorLessOne {
             for value in &mut values {
                 *value += 1.0;
             }
@@ -283,6 +290,16 @@ impl DtypePolicy {
             Self::F32 => ComputeType::F32,
             Self::Bf16 => ComputeType::BF16,
             Self::F16 => ComputeType::F16,
+        }
+    }
+
+    /// A factor as the reference has it: in the type of the table, stored as `weight_type`, that it multiplies.
+    /// Quantised tables stand for f32.
+    pub(super) fn rounded(self, factor: f32, weight_type: WeightType) -> f32 {
+        match (self, weight_type) {
+            (Self::Bf16, _) | (Self::Auto, WeightType::BF16) => bf16::from_f32(factor).to_f32(),
+            (Self::F16, _) | (Self::Auto, WeightType::F16) => f16::from_f32(factor).to_f32(),
+            (Self::F32 | Self::Auto, _) => factor,
         }
     }
 }

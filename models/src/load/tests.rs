@@ -115,6 +115,26 @@ fn worst_logit_error(model: &Value, options: &LoadOptions) -> f64 {
 }
 
 #[test]
+fn dummy_weights_serve_every_architecture() {
+    let json = std::fs::read(golden_folder().join("architectures.json")).expect("the golden is there");
+    let golden: Value = serde_json::from_slice(&json).expect("the golden is JSON");
+    let models = golden["models"].as_array().expect("a list of models");
+    assert!(models.len() >= 24, "only {} models", models.len());
+    for model in models {
+        let path = golden_folder().join("architectures").join(text(&model["path"]));
+        let source = ModelSource::from_path(&path).expect("the model is there");
+        let weights = WeightsKind::Dummy { seed: 1, weight_type: WeightType::Q8_0 };
+        let options = LoadOptions { weights, ..options(DtypePolicy::Auto, ExecutorKind::Native) };
+        let mut loaded = load(&source, &options).expect("dummies are made to measure");
+        let mut kv = cache(&loaded, &options);
+        let logits = logits(loaded.model.as_mut(), &batch(&known(&[1, 2, 3]), 0), &mut kv);
+        let is_fine =
+            logits.iter().all(|logit| logit.is_finite()) && logits.iter().any(|logit| *logit != 0.0);
+        assert!(is_fine, "{}", path.display());
+    }
+}
+
+#[test]
 fn logits_of_every_format_and_type_equal_the_references_in_f32() {
     let models = tiny_models();
     assert!(models.len() >= 13, "only {} models", models.len());

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ops::testing::{Random, assert_close, assert_same_bits, devices, tensor, values, workspace};
-use crate::weight::{WeightSource, WeightType};
+use crate::weight::{ComputeType, WeightSource, WeightType};
 
 const HIDDEN: usize = 32;
 const FFN: usize = 48;
@@ -27,7 +27,7 @@ impl Mixture {
         let pack = |numbers: &[f32], shape| {
             let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
             let source = WeightSource::new(WeightType::F32, shape, &bytes).expect("bytes fit");
-            PackedWeight::pack(device, &[source], WeightType::F32).expect("packs")
+            PackedWeight::pack(device, &[source], ComputeType::Stored).expect("packs")
         };
         let expert = |(gate_up, down): &(Vec<f32>, Vec<f32>)| Expert {
             gate_up: pack(gate_up, [2 * FFN, HIDDEN]),
