@@ -1,5 +1,7 @@
 //! Gemma 2: sandwich norms, soft caps, `GeGLU`, scaled embeddings, and every second layer with a window.
 
+use std::num::NonZeroUsize;
+
 use serde_json::json;
 
 use super::from_gguf::GgufModel;
@@ -21,14 +23,19 @@ pub(super) const HF_NAMES: WeightNames = WeightNames {
     ..HF
 };
 
+/// What the first GGUF files left unsaid.
+const DEFAULT_WINDOW: usize = 4096;
+const DEFAULT_ATTENTION_CAP: f32 = 50.0;
+const DEFAULT_LOGIT_CAP: f32 = 30.0;
+
 /// Layers of the 27B model, whose scores are scaled by another root; a GGUF file says it in no other way.
 const LAYERS_OF_27B: usize = 46;
 
 fn spec_from_config(config: &ConfigJson) -> Result<DecoderSpec, ModelError> {
     let config = config.with_defaults(&json!({
         "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6, "tie_word_embeddings": true,
-        "query_pre_attn_scalar": 256, "sliding_window": 4096, "attn_logit_softcapping": 50.0,
-        "final_logit_softcapping": 30.0
+        "query_pre_attn_scalar": 256, "sliding_window": DEFAULT_WINDOW, "attn_logit_softcapping": DEFAULT_ATTENTION_CAP,
+        "final_logit_softcapping": DEFAULT_LOGIT_CAP
     }));
     let mut spec = from_config::base(&config, "gemma2")?;
     set_common(&mut spec);
@@ -67,9 +74,9 @@ fn spec_from_gguf(model: GgufModel<'_>) -> Result<DecoderSpec, ModelError> {
     if spec.layers.len() == LAYERS_OF_27B {
         spec.attention.scale = 1.0 / ((spec.hidden_size / spec.num_heads.max(1)) as f32).sqrt();
     }
-    spec.attention.soft_cap = model.number("attn_logit_softcapping")?;
-    spec.logit_soft_cap = model.number("final_logit_softcapping")?;
-    let window = model.window()?;
+    spec.attention.soft_cap = model.number("attn_logit_softcapping")?.or(Some(DEFAULT_ATTENTION_CAP));
+    spec.logit_soft_cap = model.number("final_logit_softcapping")?.or(Some(DEFAULT_LOGIT_CAP));
+    let window = NonZeroUsize::new(model.count("attention.sliding_window")?.unwrap_or(DEFAULT_WINDOW));
     for (layer_idx, layer) in spec.layers.iter_mut().enumerate() {
         layer.window = window.filter(|_| slides_by_default(layer_idx));
     }
