@@ -11,8 +11,11 @@
 //! In a request's path: `engine::batch` makes a [`ForwardBatch`], `ModelRunner` answers with [`SampledTokens`].
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use spillway_types::{BlockId, BlockSize, Sampling, ScoredToken, Seed, SeqId, TokenId, TopLogprobs};
+use spillway_types::{
+    BlockId, BlockSize, Penalties, Sampling, ScoredToken, Seed, SeqId, TokenBias, TokenId, TopLogprobs,
+};
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +33,8 @@ pub struct ForwardBatch {
     pub block_ids: Vec<BlockId>,
     /// The tokens that rows score, concatenated.
     pub targets: Vec<TokenId>,
+    /// The tokens that sequences have generated, concatenated, of those whose rules look at them.
+    pub outputs: Vec<InputToken>,
 }
 
 /// A token of a batch, known to the host or not yet.
@@ -80,7 +85,7 @@ impl BatchRow {
 }
 
 /// How one row's next token is chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RowSampling {
     /// Greedy or random, with its cuts.
     pub sampling: Sampling,
@@ -92,6 +97,42 @@ pub struct RowSampling {
     pub position: u32,
     /// Whether the token is told with its ranking, and with how many others.
     pub logprobs: Option<TopLogprobs>,
+    /// What is done to the logits first; nothing, if absent.
+    pub rules: Option<Arc<LogitRules>>,
+    /// The row's range of [`ForwardBatch::outputs`]: all that the sequence has generated, if its rules look at that.
+    pub outputs: Range<u32>,
+}
+
+/// What is done to the logits of a sequence before a token is chosen. The same for all its tokens.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LogitRules {
+    /// The only tokens that may come; any if absent.
+    pub allowed: Option<Vec<TokenId>>,
+    /// Tokens that must not come one after the other. Each has at least one.
+    pub bad_words: Vec<Vec<TokenId>>,
+    /// Tokens that would end the sequence.
+    pub end_tokens: Arc<[TokenId]>,
+    /// The first position where one of them may stand.
+    pub first_end_position: u32,
+    /// What is added to logits.
+    pub bias: Vec<TokenBias>,
+    /// What tokens lose that have come.
+    pub penalties: Penalties,
+    /// The prompt's tokens, if penalties look at them. Each one once.
+    pub prompt_tokens: Vec<TokenId>,
+}
+
+impl LogitRules {
+    /// Whether they change nothing.
+    pub fn are_off(&self) -> bool {
+        let ends_anywhere = self.end_tokens.is_empty() || self.first_end_position == 0;
+        self.allowed.is_none() && self.bias.is_empty() && ends_anywhere && !self.look_at_outputs()
+    }
+
+    /// Whether they depend on what the sequence has generated.
+    pub fn look_at_outputs(&self) -> bool {
+        !self.penalties.are_off() || !self.bad_words.is_empty()
+    }
 }
 
 /// What one step sampled: one entry per row of the batch, in the batch's order.
@@ -121,6 +162,15 @@ pub enum RowError {
     LogitsNotFinite {
         /// The lowest token id whose logit is NaN or positive infinity, or 0 if every logit is negative infinity.
         token_id: u32,
+    },
+    /// The request's own rules exclude every token.
+    #[error(
+        "no token is left to choose from at position {position}: `allowed_token_ids`, `bad_words`, `min_tokens` and \
+         `logit_bias` together exclude all; loosen them"
+    )]
+    NoTokenLeft {
+        /// Position of the token that was to be sampled.
+        position: u32,
     },
     /// The row continues a token that an earlier step failed to sample.
     #[error(
@@ -210,6 +260,18 @@ pub enum BatchError {
         /// Blocks that the row's KV length takes.
         needed: u32,
     },
+    /// The range of what a row's sequence has generated lies outside the list.
+    #[error("row {row} has outputs {start}..{end} of {num_outputs}")]
+    OutputRange {
+        /// Index of the row.
+        row: usize,
+        /// Start of the range.
+        start: u32,
+        /// End of the range.
+        end: u32,
+        /// Length of the list.
+        num_outputs: usize,
+    },
     /// A row's targets lie outside the list of targets, or there are more of them than tokens before them.
     #[error(
         "row {row} has targets {start}..{end} of {num_targets}, and {num_tokens} tokens to score them with"
@@ -288,6 +350,12 @@ impl ForwardBatch {
                 needed,
             });
         }
+        if let Some(Range { start, end }) = row.sample.as_ref().map(|sample| sample.outputs.clone())
+            && (start > end || end as usize > self.outputs.len())
+        {
+            let num_outputs = self.outputs.len();
+            return Err(BatchError::OutputRange { row: row_idx, start, end, num_outputs });
+        }
         self.check_targets(row_idx, row)
     }
 
@@ -312,7 +380,7 @@ impl ForwardBatch {
         for target in &self.targets {
             below("target", target.0, limits.vocab_size)?;
         }
-        for token in &self.tokens {
+        for token in self.tokens.iter().chain(&self.outputs) {
             match *token {
                 InputToken::Known(id) => below("token", id.0, limits.vocab_size)?,
                 InputToken::Sampled { row } => below("previous row", row, limits.num_previous_rows)?,

@@ -33,8 +33,8 @@ mod text_assets;
 mod load;
 
 pub use batch::{
-    BatchError, BatchLimits, BatchRow, ForwardBatch, InputToken, RowError, RowOutput, RowSampling,
-    RowScoring, RowTokens, SampledTokens,
+    BatchError, BatchLimits, BatchRow, ForwardBatch, InputToken, LogitRules, RowError, RowOutput,
+    RowSampling, RowScoring, RowTokens, SampledTokens,
 };
 pub use error::ModelError;
 pub use kv_cache::{KvCache, KvLayout};

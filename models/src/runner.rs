@@ -37,6 +37,8 @@ pub struct ModelRunner {
     /// The last token that each row of the previous step sampled.
     previous: Vec<Option<TokenId>>,
     resolved: ForwardBatch,
+    /// What the sequences of this step have generated, all of it known.
+    outputs: Vec<TokenId>,
     /// Whether each row of this step continues a token that was never sampled.
     is_orphan: Vec<bool>,
 }
@@ -52,6 +54,7 @@ impl ModelRunner {
             limits,
             previous: Vec::new(),
             resolved: ForwardBatch::default(),
+            outputs: Vec::new(),
             is_orphan: Vec::new(),
         }
     }
@@ -100,7 +103,8 @@ impl ModelRunner {
             num_previous_rows: self.previous.len() as u32,
         })?;
         self.resolve(batch);
-        let mut reader = LogitsReader::new(&self.resolved, &mut self.sampler, &self.is_orphan);
+        let mut reader =
+            LogitsReader::new((&self.resolved, &self.outputs), &mut self.sampler, &self.is_orphan);
         self.model.forward(&self.resolved, &mut self.kv, &mut |logits| reader.read(logits))?;
         Ok(reader.finish())
     }
@@ -122,6 +126,12 @@ impl ModelRunner {
             }
             self.is_orphan.push(is_orphan);
         }
+        self.outputs.clear();
+        self.outputs.extend(batch.outputs.iter().map(|token| match *token {
+            InputToken::Known(token) => token,
+            // If it is missing, its row is an orphan, for it is also the row's last input.
+            InputToken::Sampled { row } => self.previous[row as usize].unwrap_or(TokenId(0)),
+        }));
     }
 }
 

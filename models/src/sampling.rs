@@ -12,36 +12,52 @@ use crate::batch::{RowError, RowSampling};
 mod candidates;
 mod exp;
 mod philox;
+mod rules;
 mod scoring;
 
 pub(crate) use philox::philox4x32_10;
 
 use candidates::Candidates;
 use philox::uniform;
+use rules::Adjuster;
 use scoring::Normaliser;
 
 /// Chooses tokens; its scratch memory is made once, for one vocabulary.
 #[derive(Debug)]
 pub struct Sampler {
     candidates: Candidates,
+    adjuster: Adjuster,
 }
 
 impl Sampler {
     /// A sampler for rows of up to `vocab_size` logits.
     pub fn new(vocab_size: usize) -> Self {
-        Self { candidates: Candidates::with_capacity(vocab_size) }
+        Self { candidates: Candidates::with_capacity(vocab_size), adjuster: Adjuster::new(vocab_size) }
     }
 
-    /// Chooses one token from `logits`: `[vocab]`.
+    /// Chooses one token from `logits`: `[vocab]`. Its sequence has generated `outputs`, which matter only if the row's
+    /// rules look at them.
+    ///
+    /// Whatever rules and cuts do, the log-probability is that under `logits` themselves.
     ///
     /// # Errors
     ///
-    /// [`RowError::LogitsNotFinite`] if a logit is NaN or positive infinity, or all are negative infinity.
-    pub fn sample(&mut self, logits: &[f32], row: &RowSampling) -> Result<ScoredToken, RowError> {
+    /// [`RowError::LogitsNotFinite`] if a logit is NaN or positive infinity, or all are negative infinity,
+    /// [`RowError::NoTokenLeft`] if the row's rules exclude all.
+    pub fn sample(
+        &mut self,
+        logits: &[f32],
+        row: &RowSampling,
+        outputs: &[TokenId],
+    ) -> Result<ScoredToken, RowError> {
         let maximum = checked_maximum(logits)?;
-        let token_idx = match &row.sampling {
-            Sampling::Greedy => first_of(logits, maximum),
-            Sampling::Random(random) => self.draw(logits, maximum, random, row),
+        let token_idx = match &row.rules {
+            None => choose(&mut self.candidates, logits, maximum, row),
+            Some(rules) => {
+                let adjusted = self.adjuster.apply(logits, rules, outputs, row.position)?;
+                let maximum = adjusted.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                choose(&mut self.candidates, adjusted, maximum, row)
+            }
         };
         let normaliser = Normaliser::of(logits, maximum);
         Ok(scoring::score(logits, normaliser, TokenId(token_idx as u32), row.logprobs))
@@ -61,21 +77,30 @@ impl Sampler {
         let normaliser = Normaliser::of(logits, checked_maximum(logits)?);
         Ok(scoring::score(logits, normaliser, token, Some(top)))
     }
+}
 
-    /// Draws from the distribution at the row's temperature, after the cuts in their order.
-    fn draw(&mut self, logits: &[f32], maximum: f32, random: &RandomSampling, row: &RowSampling) -> usize {
-        let candidates = &mut self.candidates;
-        candidates.fill(logits, maximum, random.temperature());
-        if let Some(top_k) = random.top_k() {
-            candidates.keep_most_likely(top_k.get() as usize);
+/// Chooses from logits after all rules. `maximum` is the largest of them.
+fn choose(candidates: &mut Candidates, logits: &[f32], maximum: f32, row: &RowSampling) -> usize {
+    match &row.sampling {
+        Sampling::Greedy => first_of(logits, maximum),
+        Sampling::Random(random) => {
+            candidates.fill(logits, maximum, random.temperature());
+            cut(candidates, random);
+            candidates.pick(uniform(row.seed, row.choice, row.position)) as usize
         }
-        if let Some(top_p) = random.top_p() {
-            candidates.keep_nucleus(top_p);
-        }
-        if let Some(min_p) = random.min_p() {
-            candidates.keep_at_least(min_p);
-        }
-        candidates.pick(uniform(row.seed, row.choice, row.position)) as usize
+    }
+}
+
+/// Makes the cuts in their order, which is vLLM's.
+fn cut(candidates: &mut Candidates, random: &RandomSampling) {
+    if let Some(min_p) = random.min_p() {
+        candidates.keep_at_least(min_p);
+    }
+    if let Some(top_k) = random.top_k() {
+        candidates.keep_most_likely(top_k.get() as usize);
+    }
+    if let Some(top_p) = random.top_p() {
+        candidates.keep_nucleus(top_p);
     }
 }
 

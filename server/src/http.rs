@@ -21,6 +21,7 @@ mod health;
 mod ids;
 mod joined;
 mod lifecycle;
+mod logprobs;
 mod metrics;
 mod models;
 mod observe;

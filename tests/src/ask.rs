@@ -5,8 +5,9 @@ use std::num::NonZeroU32;
 use futures::StreamExt as _;
 use spillway_engine::{EngineError, EventStream};
 use spillway_types::{
-    CacheSalt, FinishReason, GenerateEvent, GenerateRequest, ModelId, Priority, Prompt, Ranking, RequestId,
-    Sampling, SamplingParams, ScoredToken, Seed, TokenId, TopLogprobs, Usage,
+    AnswerToken, CacheSalt, FinishReason, GenerateEvent, GenerateRequest, ModelId, Penalties, Priority,
+    Prompt, RequestId, Sampling, SamplingParams, Seed, TokenConstraints, TokenDetail, TokenId, TopLogprobs,
+    Usage,
 };
 
 /// What is asked of an engine.
@@ -34,6 +35,12 @@ pub struct Ask {
     pub logprobs: Option<TopLogprobs>,
     /// Whether the prompt is scored.
     pub prompt_logprobs: Option<TopLogprobs>,
+    /// What tokens lose that have come.
+    pub penalties: Penalties,
+    /// Which tokens may come.
+    pub constraints: TokenConstraints,
+    /// Fewest tokens of each choice.
+    pub min_tokens: u32,
 }
 
 /// One choice, complete.
@@ -44,7 +51,7 @@ pub struct Choice {
     /// The natural logarithm of each one's probability.
     pub logprobs: Vec<f32>,
     /// How each one stood among the others, where that was asked for.
-    pub rankings: Vec<Ranking>,
+    pub details: Vec<TokenDetail>,
     /// Its text, in the pieces in which it came.
     pub pieces: Vec<String>,
     /// Why it ended.
@@ -55,7 +62,7 @@ pub struct Choice {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The prompt's tokens from the second on, if they were to be scored.
-    pub prompt: Vec<ScoredToken>,
+    pub prompt: Vec<AnswerToken>,
     /// One for each choice.
     pub choices: Vec<Choice>,
     /// The counts of the last event.
@@ -82,6 +89,9 @@ impl Ask {
             cache_salt: None,
             logprobs: None,
             prompt_logprobs: None,
+            penalties: Penalties::NONE,
+            constraints: TokenConstraints::default(),
+            min_tokens: 0,
         }
     }
 
@@ -101,15 +111,18 @@ impl Ask {
             request_id: RequestId(request_id),
             model: ModelId::new("test"),
             prompt: self.prompt,
+            truncation: None,
             params: SamplingParams {
-                sampling: self.sampling,
-                seed: Seed(self.seed),
                 n: NonZeroU32::new(self.n).expect("at least one choice"),
                 max_tokens: Some(NonZeroU32::new(self.max_tokens).expect("at least one token")),
                 stop: self.stop,
                 ignore_eos: self.ignore_eos,
                 logprobs: self.logprobs,
                 prompt_logprobs: self.prompt_logprobs,
+                penalties: self.penalties,
+                constraints: self.constraints,
+                min_tokens: self.min_tokens,
+                ..SamplingParams::new(self.sampling, Seed(self.seed))
             },
             priority: self.priority,
             cache_salt: self.cache_salt,
@@ -151,7 +164,7 @@ impl Answer {
                     return Err(error);
                 }
                 Ok(GenerateEvent::Started { .. }) => panic!("started twice"),
-                Ok(GenerateEvent::PromptScored { tokens }) => {
+                Ok(GenerateEvent::PromptScored { tokens, .. }) => {
                     assert!(open.is_empty(), "the prompt comes before the answer");
                     prompt.extend(tokens);
                 }
@@ -161,7 +174,10 @@ impl Answer {
                     choice.tokens.extend(delta.tokens);
                     choice.pieces.push(delta.text);
                 }
-                Ok(GenerateEvent::Finished { choice, reason }) => {
+                Ok(GenerateEvent::Prompt { .. }) => {
+                    assert!(open.is_empty(), "the prompt comes before the answer")
+                }
+                Ok(GenerateEvent::Finished { choice, reason, .. }) => {
                     let before = choice_of(&mut open, choice).reason.replace(reason);
                     assert!(before.is_none(), "choice {choice} ended twice");
                 }
@@ -188,7 +204,7 @@ impl Answer {
 /// A choice that is being read.
 #[derive(Debug, Default)]
 struct OpenChoice {
-    tokens: Vec<ScoredToken>,
+    tokens: Vec<AnswerToken>,
     pieces: Vec<String>,
     reason: Option<FinishReason>,
 }
@@ -198,7 +214,7 @@ impl OpenChoice {
         Choice {
             tokens: self.tokens.iter().map(|scored| scored.token.0).collect(),
             logprobs: self.tokens.iter().map(|scored| scored.logprob).collect(),
-            rankings: self.tokens.into_iter().filter_map(|scored| scored.ranking).collect(),
+            details: self.tokens.into_iter().filter_map(|token| token.detail).collect(),
             pieces: self.pieces,
             reason: self.reason.expect("every choice ends before Done"),
         }

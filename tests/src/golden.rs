@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use spillway_text::PromptEnd;
-use spillway_types::{ChatMessage, Prompt, Role};
+use spillway_types::{ChatMessage, ChatPrompt, Prompt, Role};
 
 use crate::places::golden_folder;
 use crate::real_model::RealModel;
@@ -98,7 +98,7 @@ pub fn parity_cases(model: RealModel) -> Vec<ParityCase> {
     let cases = list(&golden["cases"]).iter().map(|case| {
         let prompt = match string(&case["kind"]) {
             "raw" => Prompt::Text(string(&case["text"]).to_owned()),
-            _ => Prompt::Chat(messages(&case["messages"])),
+            _ => Prompt::Chat(ChatPrompt::new(messages(&case["messages"]))),
         };
         parity_case(string(&case["name"]), prompt, logits(case), case)
     });

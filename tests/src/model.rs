@@ -114,6 +114,11 @@ impl TestModel {
         &self.spec
     }
 
+    /// Tokens with which it ends an answer.
+    pub fn end_tokens(&self) -> &[TokenId] {
+        &self.end_tokens
+    }
+
     /// Its tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         self.text.tokenizer()

@@ -35,6 +35,7 @@ fn batch() -> ForwardBatch {
         rows: vec![row(1, 0..1, 5, 0..2), row(2, 1..4, 3, 2..3)],
         block_ids: vec![BlockId(5), BlockId(0), BlockId(2)],
         targets: Vec::new(),
+        outputs: Vec::new(),
     }
 }
 

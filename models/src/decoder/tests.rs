@@ -105,6 +105,8 @@ fn step(
                 choice: 0,
                 position: end as u32,
                 logprobs: None,
+                rules: None,
+                outputs: 0..0,
             }),
         });
     }

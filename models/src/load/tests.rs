@@ -67,6 +67,8 @@ fn batch(tokens: &[InputToken], start: u32) -> ForwardBatch {
         choice: 0,
         position: kv_len,
         logprobs: None,
+        rules: None,
+        outputs: 0..0,
     };
     ForwardBatch {
         tokens: tokens.to_vec(),
@@ -81,6 +83,7 @@ fn batch(tokens: &[InputToken], start: u32) -> ForwardBatch {
         }],
         block_ids: (0..32).rev().map(BlockId).collect(),
         targets: Vec::new(),
+        outputs: Vec::new(),
     }
 }
 

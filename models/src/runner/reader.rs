@@ -4,6 +4,8 @@
 //!
 //! - Logits come row after row of the batch; of a row's, the last are those that sample, if it does.
 
+use spillway_types::TokenId;
+
 use crate::batch::{BatchRow, ForwardBatch, RowError, RowOutput, RowTokens, SampledTokens};
 use crate::model::Logits;
 use crate::sampling::Sampler;
@@ -11,6 +13,8 @@ use crate::sampling::Sampler;
 /// What came of a step so far.
 pub(super) struct LogitsReader<'a> {
     batch: &'a ForwardBatch,
+    /// The batch's outputs, all of them known.
+    outputs: &'a [TokenId],
     sampler: &'a mut Sampler,
     rows: Vec<RowTokens>,
     /// The row whose logits come next, and how many of its have come.
@@ -20,13 +24,17 @@ pub(super) struct LogitsReader<'a> {
 
 impl<'a> LogitsReader<'a> {
     /// Before the first logits. Rows that are orphans, marked in `is_orphan`, have failed already.
-    pub(super) fn new(batch: &'a ForwardBatch, sampler: &'a mut Sampler, is_orphan: &[bool]) -> Self {
+    pub(super) fn new(
+        (batch, outputs): (&'a ForwardBatch, &'a [TokenId]),
+        sampler: &'a mut Sampler,
+        is_orphan: &[bool],
+    ) -> Self {
         let outcome = |(row, &is_orphan): (&BatchRow, &bool)| match is_orphan {
             true => Err(RowError::PreviousTokenMissing { position: row.kv_len }),
             false => Ok(RowOutput::default()),
         };
         let rows = batch.rows.iter().zip(is_orphan).map(outcome).collect();
-        Self { batch, sampler, rows, row_idx: 0, num_read: 0 }
+        Self { batch, outputs, sampler, rows, row_idx: 0, num_read: 0 }
     }
 
     /// Takes the next slice of logits.
@@ -59,7 +67,10 @@ impl<'a> LogitsReader<'a> {
                 let target = self.batch.targets[(score.targets.start + self.num_read) as usize];
                 output.scored.push(self.sampler.score(values, target, score.top)?);
             }
-            (_, Some(sampling)) => output.sampled.push(self.sampler.sample(values, sampling)?),
+            (_, Some(sampling)) => {
+                let outputs = &self.outputs[sampling.outputs.start as usize..sampling.outputs.end as usize];
+                output.sampled.push(self.sampler.sample(values, sampling, outputs)?);
+            }
             (_, None) => {}
         }
         Ok(())

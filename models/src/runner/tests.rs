@@ -1,10 +1,12 @@
 //! The runner around a model that counts: tokens still to come, failing rows, failing steps.
 
+use std::sync::Arc;
+
 use spillway_kernels::{CpuOptions, DType, Device};
 use spillway_types::{BlockId, BlockSize, Sampling, Seed, SeqId, TopLogprobs};
 
 use super::*;
-use crate::batch::{BatchRow, RowError, RowOutput, RowSampling, RowScoring};
+use crate::batch::{BatchRow, LogitRules, RowError, RowOutput, RowSampling, RowScoring};
 use crate::kv_cache::KvLayout;
 use crate::model::Logits;
 use crate::spec::{Activation, Attention, DecoderSpec, LayerSpec, Norms, Rope, RopeScaling};
@@ -77,8 +79,15 @@ fn runner() -> ModelRunner {
 
 /// One row for each token, all at position 0 but sampling.
 fn batch(tokens: &[InputToken]) -> ForwardBatch {
-    let sample =
-        RowSampling { sampling: Sampling::Greedy, seed: Seed(0), choice: 0, position: 1, logprobs: None };
+    let sample = RowSampling {
+        sampling: Sampling::Greedy,
+        seed: Seed(0),
+        choice: 0,
+        position: 1,
+        logprobs: None,
+        rules: None,
+        outputs: 0..0,
+    };
     ForwardBatch {
         tokens: tokens.to_vec(),
         positions: vec![0; tokens.len()],
@@ -94,6 +103,7 @@ fn batch(tokens: &[InputToken]) -> ForwardBatch {
             .collect(),
         block_ids: (0..tokens.len() as u32).map(BlockId).collect(),
         targets: Vec::new(),
+        outputs: Vec::new(),
     }
 }
 
@@ -156,6 +166,7 @@ fn scoring(tokens: &[u32], targets: &[u32]) -> ForwardBatch {
     let mut scoring = batch(&inputs);
     scoring.positions = (0..num_tokens).collect();
     scoring.rows.truncate(1);
+    scoring.block_ids.truncate(1);
     scoring.targets = targets.iter().map(|&id| TokenId(id)).collect();
     let score = RowScoring { targets: 0..targets.len() as u32, top: TopLogprobs::NONE };
     scoring.rows[0] = BatchRow {
@@ -202,4 +213,23 @@ fn a_row_fails_alone_when_a_scored_token_has_no_distribution() {
 fn a_row_cannot_score_more_than_it_computes() {
     let error = runner().run(&scoring(&[1, 2], &[2, 3])).expect_err("two tokens, one of which samples");
     assert_eq!(error.to_string(), "row 0 has targets 0..2 of 2, and 1 tokens to score them with");
+}
+
+/// Goal: rules see a token that was not known when the step was planned. Method: the second step may not repeat what
+/// the first one sampled, which is all that speaks for its second choice.
+#[test]
+fn rules_see_the_token_that_the_previous_step_sampled() {
+    let mut runner = runner();
+    runner.run(&batch(&[known(1)])).expect("the step is fine");
+    let mut second = batch(&[InputToken::Sampled { row: 0 }]);
+    // The model expects 3 after 2, and 2 then 3 is a bad word.
+    let rules = LogitRules { bad_words: vec![vec![TokenId(2), TokenId(3)]], ..LogitRules::default() };
+    second.outputs = vec![InputToken::Sampled { row: 0 }];
+    let sample = second.rows[0].sample.as_mut().expect("it samples");
+    (sample.rules, sample.outputs) = (Some(Arc::new(rules)), 0..1);
+    let sampled = runner.run(&second).expect("the step is fine");
+    assert_eq!(ids(&sampled), [Ok(0)], "of equal ones the lowest");
+    second.rows[0].sample.as_mut().expect("it samples").outputs = 0..2;
+    let error = runner.run(&second).expect_err("there is one output").to_string();
+    assert_eq!(error, "row 0 has outputs 0..2 of 1");
 }

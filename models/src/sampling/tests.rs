@@ -9,7 +9,7 @@ use super::*;
 const GOLDEN: &str = include_str!("../../../tests/golden/philox.json");
 
 fn row(sampling: Sampling, position: u32) -> RowSampling {
-    RowSampling { sampling, seed: Seed(7), choice: 0, position, logprobs: None }
+    RowSampling { sampling, seed: Seed(7), choice: 0, position, logprobs: None, rules: None, outputs: 0..0 }
 }
 
 fn random(temperature: f32, top_k: Option<u32>, top_p: f32, min_p: f32) -> Sampling {
@@ -21,7 +21,7 @@ fn draw_ids(logits: &[f32], sampling: Sampling, draws: u32) -> Vec<u32> {
     let mut sampler = Sampler::new(logits.len());
     let mut counts = vec![0; logits.len()];
     for position in 0..draws {
-        let sampled = sampler.sample(logits, &row(sampling, position)).expect("logits are finite");
+        let sampled = sampler.sample(logits, &row(sampling, position), &[]).expect("logits are finite");
         counts[sampled.token.0 as usize] += 1;
     }
     counts
@@ -44,12 +44,12 @@ fn philox_gives_the_published_words() {
 fn greedy_takes_the_lowest_id_of_equals() {
     let mut logits = vec![0.0; 300];
     (logits[70], logits[71], logits[290]) = (2.0, 2.0, 2.0);
-    let sampled = Sampler::new(300).sample(&logits, &row(Sampling::Greedy, 0)).expect("finite");
+    let sampled = Sampler::new(300).sample(&logits, &row(Sampling::Greedy, 0), &[]).expect("finite");
     assert_eq!(sampled.token, TokenId(70));
     let exact = 2.0 - (3.0 * 2.0_f64.exp() + 297.0).ln();
     assert!((f64::from(sampled.logprob) - exact).abs() < 1e-6);
     let below_zero = [f32::NEG_INFINITY, -3.0, -2.5];
-    let sampled = Sampler::new(3).sample(&below_zero, &row(Sampling::Greedy, 0)).expect("finite");
+    let sampled = Sampler::new(3).sample(&below_zero, &row(Sampling::Greedy, 0), &[]).expect("finite");
     assert_eq!(sampled.token, TokenId(2));
 }
 
@@ -59,10 +59,11 @@ fn logits_that_are_no_distribution_fail_the_row() {
     for (at, value) in [(0, f32::NAN), (39, f32::NAN), (17, f32::INFINITY)] {
         let mut logits = vec![1.0; 40];
         logits[at] = value;
-        let error = sampler.sample(&logits, &row(Sampling::Greedy, 0)).expect_err("not finite");
+        let error = sampler.sample(&logits, &row(Sampling::Greedy, 0), &[]).expect_err("not finite");
         assert_eq!(error, RowError::LogitsNotFinite { token_id: at as u32 });
     }
-    let error = sampler.sample(&[f32::NEG_INFINITY; 40], &row(Sampling::Greedy, 0)).expect_err("no mass");
+    let error =
+        sampler.sample(&[f32::NEG_INFINITY; 40], &row(Sampling::Greedy, 0), &[]).expect_err("no mass");
     assert_eq!(error, RowError::LogitsNotFinite { token_id: 0 });
 }
 
@@ -113,15 +114,7 @@ fn cuts_keep_what_a_full_sort_would_keep() {
 fn cut_like_draw(candidates: &mut Candidates, logits: &[f32], random: &RandomSampling) -> usize {
     let maximum = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     candidates.fill(logits, maximum, random.temperature());
-    if let Some(top_k) = random.top_k() {
-        candidates.keep_most_likely(top_k.get() as usize);
-    }
-    if let Some(top_p) = random.top_p() {
-        candidates.keep_nucleus(top_p);
-    }
-    if let Some(min_p) = random.min_p() {
-        candidates.keep_at_least(min_p);
-    }
+    cut(&mut *candidates, random);
     candidates.len()
 }
 
@@ -131,6 +124,9 @@ fn reference_cut(logits: &[f32], random: &RandomSampling) -> Vec<usize> {
     let weight = |id: &usize| (f64::from(logits[*id] - maximum) / f64::from(random.temperature())).exp();
     let mut ids: Vec<usize> = (0..logits.len()).collect();
     ids.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+    if let Some(min_p) = random.min_p() {
+        ids.retain(|id| weight(id) >= f64::from(min_p) - 1e-7);
+    }
     ids.truncate(random.top_k().map_or(ids.len(), |k| k.get() as usize));
     if let Some(top_p) = random.top_p() {
         let total: f64 = ids.iter().map(weight).sum();
@@ -140,9 +136,6 @@ fn reference_cut(logits: &[f32], random: &RandomSampling) -> Vec<usize> {
             sum >= f64::from(top_p) * total
         });
         ids.truncate(enough.map_or(ids.len(), |last| last + 1));
-    }
-    if let Some(min_p) = random.min_p() {
-        ids.retain(|id| weight(id) >= f64::from(min_p) - 1e-7);
     }
     ids
 }
@@ -154,9 +147,9 @@ fn a_draw_depends_on_seed_choice_and_position_only() {
     let draw = |seed, choice, position| {
         let mut sampler = Sampler::new(100);
         // An earlier draw must leave no trace.
-        sampler.sample(&logits, &row(sampling, 999)).expect("finite");
-        let row = RowSampling { sampling, seed: Seed(seed), choice, position, logprobs: None };
-        sampler.sample(&logits, &row).expect("finite").token.0
+        sampler.sample(&logits, &row(sampling, 999), &[]).expect("finite");
+        let row = RowSampling { seed: Seed(seed), choice, ..row(sampling, position) };
+        sampler.sample(&logits, &row, &[]).expect("finite").token.0
     };
     assert_eq!(draw(1, 0, 5), draw(1, 0, 5));
     let series = |seed, choice| (0..20).map(|position| draw(seed, choice, position)).collect::<Vec<_>>();

@@ -65,6 +65,8 @@ pub enum PromptEnd {
     AssistantTurn,
     /// The last message.
     LastMessage,
+    /// The last message without what closes it, so that the model goes on with its text.
+    OpenLastMessage,
 }
 
 /// One conversation to render.
@@ -116,7 +118,20 @@ impl ChatTemplate {
     /// [`TextError::NoTemplate`] for a model without one, [`TextError::TemplateRaised`] with the template's
     /// own words if it refuses, [`TextError::TemplateFailed`] if it breaks, [`TextError::MessageJson`] if
     /// JSON in the input is broken.
+    /// [`TextError::FinalMessageNotShown`] if the last message is to be gone on with and is empty, or the template does
+    /// not show it.
     pub fn render(&self, input: &ChatInput<'_>) -> Result<RenderedPrompt, TextError> {
+        let rendered = self.render_whole(input)?;
+        match input.end {
+            PromptEnd::AssistantTurn | PromptEnd::LastMessage => Ok(rendered),
+            PromptEnd::OpenLastMessage => {
+                let last = input.messages.last().map_or("", |message| message.content.as_str());
+                rendered.cut_after_last(last).ok_or(TextError::FinalMessageNotShown)
+            }
+        }
+    }
+
+    fn render_whole(&self, input: &ChatInput<'_>) -> Result<RenderedPrompt, TextError> {
         let environment = self.environment.as_ref().ok_or(TextError::NoTemplate)?;
         let context = Context::parse(input)?;
         let plain = self.run(environment, &context, Marker::Plain)?;

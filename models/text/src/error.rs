@@ -140,6 +140,10 @@ pub enum TextError {
         source: minijinja::Error,
     },
 
+    /// The last message cannot be gone on with.
+    #[error("the last message is empty or not shown by the chat template, so it cannot be continued")]
+    FinalMessageNotShown,
+
     /// JSON inside a conversation (tools, calls of tools, template arguments) is not what it must be.
     #[error("`{field}` is not valid JSON")]
     MessageJson {

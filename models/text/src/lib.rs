@@ -22,6 +22,6 @@ pub use detokenizer::{Detokenizer, Position};
 pub use error::TextError;
 pub use generation_config::GenerationConfig;
 pub use rendered::{RenderedPrompt, Segment};
-pub use stop_matcher::{StopMatcher, StopStatus, StopStrings};
+pub use stop_matcher::{StopMatcher, StopStatus, StopStrings, StopText};
 pub use tokenizer::{Ends, GgufVocabulary, SpecialText, SpecialTokens, TokenType, Tokenizer};
 pub use tokenizer_config::TokenizerConfig;

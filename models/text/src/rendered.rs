@@ -56,6 +56,25 @@ impl RenderedPrompt {
         segments
     }
 
+    /// The prompt up to the end of `message` where it stands last. White space around the message is kept as far as the
+    /// template kept it. `None` if the message is empty or does not stand there.
+    pub(crate) fn cut_after_last(mut self, message: &str) -> Option<Self> {
+        let trimmed = message.trim();
+        if trimmed.is_empty() {
+            return None;
+        }
+        let start = self.text.rfind(trimmed)?;
+        let with_end = message.trim_start();
+        let kept = if self.text[start..].starts_with(with_end) { with_end } else { trimmed };
+        let end = start + kept.len();
+        self.text.truncate(end);
+        self.content.retain(|range| range.start < end);
+        if let Some(last) = self.content.last_mut() {
+            last.end = last.end.min(end);
+        }
+        Some(self)
+    }
+
     /// The parts that are markup, in order.
     pub(crate) fn markup(&self) -> impl Iterator<Item = &str> {
         self.segments().into_iter().filter_map(|segment| match segment {
@@ -87,5 +106,41 @@ impl RenderedPromptBuilder {
 
     pub(crate) fn finish(self) -> RenderedPrompt {
         self.prompt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(parts: &[Segment<'_>]) -> RenderedPrompt {
+        let mut builder = RenderedPrompt::builder();
+        for part in parts {
+            match part {
+                Segment::Markup(text) => text.chars().for_each(|character| builder.markup(character)),
+                Segment::Content(text) => text.chars().for_each(|character| builder.content(character)),
+            }
+        }
+        builder.finish()
+    }
+
+    #[test]
+    fn a_prompt_is_cut_where_its_last_message_ends() {
+        let prompt = rendered(&[
+            Segment::Markup("<u>"),
+            Segment::Content("so <u>"),
+            Segment::Markup("</u><a>"),
+            Segment::Content("so <u>"),
+            Segment::Markup("\n</a>"),
+        ]);
+        let cut = prompt.clone().cut_after_last(" so <u>  ").expect("it is shown");
+        assert_eq!(cut.text(), "<u>so <u></u><a>so <u>");
+        assert_eq!(cut.content(), prompt.content(), "what came from a client still does");
+        let cut = prompt.clone().cut_after_last("so").expect("it is shown");
+        assert_eq!(cut.segments().last(), Some(&Segment::Content("so")));
+        let kept = prompt.clone().cut_after_last("so <u>\n").expect("it is shown");
+        assert!(kept.text().ends_with("so <u>\n"), "the template kept the line feed");
+        assert_eq!(prompt.clone().cut_after_last("  "), None);
+        assert_eq!(prompt.cut_after_last("other"), None);
     }
 }

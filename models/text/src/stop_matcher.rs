@@ -54,6 +54,16 @@ pub struct StopMatcher {
     state: u32,
     held: String,
     status: StopStatus,
+    text: StopText,
+}
+
+/// What becomes of the stop string itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopText {
+    /// It is not shown.
+    LeaveOut,
+    /// It is the end of what is shown.
+    Include,
 }
 
 impl StopStrings {
@@ -99,14 +109,24 @@ impl StopStrings {
 
 impl StopMatcher {
     /// A matcher at the start of a text.
-    pub fn new(stops: StopStrings) -> Self {
-        Self { stops, state: 0, held: String::new(), status: StopStatus::Open }
+    pub fn new(stops: StopStrings, text: StopText) -> Self {
+        Self { stops, state: 0, held: String::new(), status: StopStatus::Open, text }
     }
 
     /// Takes the next piece of text and appends what may be shown to `shown`.
     ///
     /// After a match nothing more is shown.
     pub fn push(&mut self, piece: &str, shown: &mut String) -> StopStatus {
+        self.take(piece, shown, Matching::On)
+    }
+
+    /// As [`push`](Self::push), but a stop string that is complete within this piece is no match. One that is not can
+    /// still become one.
+    pub fn pass_over(&mut self, piece: &str, shown: &mut String) -> StopStatus {
+        self.take(piece, shown, Matching::Off)
+    }
+
+    fn take(&mut self, piece: &str, shown: &mut String, matching: Matching) -> StopStatus {
         if self.status != StopStatus::Open {
             return self.status;
         }
@@ -114,10 +134,16 @@ impl StopMatcher {
         let scanned = self.held.len() - piece.len();
         for (byte_idx, byte) in piece.bytes().enumerate() {
             self.state = self.stops.step(self.state, byte);
-            if let Some(stop_idx) = self.stops.states[self.state as usize].stop {
+            if matching == Matching::On
+                && let Some(stop_idx) = self.stops.states[self.state as usize].stop
+            {
                 let end = scanned + byte_idx + 1;
                 let start = end - self.stops.texts[stop_idx as usize].len();
-                shown.push_str(&self.held[..start]);
+                let num_shown = match self.text {
+                    StopText::LeaveOut => start,
+                    StopText::Include => end,
+                };
+                shown.push_str(&self.held[..num_shown]);
                 self.held.clear();
                 self.status = StopStatus::Stopped { stop_idx };
                 return self.status;
@@ -136,6 +162,13 @@ impl StopMatcher {
         self.state = 0;
         self.status
     }
+}
+
+/// Whether complete stop strings count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Matching {
+    On,
+    Off,
 }
 
 /// The state after `byte` in the trie, made if it is new.

@@ -1,6 +1,6 @@
 //! What comes back while a request is served.
 
-use crate::{FinishReason, ScoredToken};
+use crate::{FinishReason, TokenId};
 
 /// Tokens of one request, as they are billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,6 +13,52 @@ pub struct Usage {
     pub completion_tokens: u32,
 }
 
+/// A token with how it reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpelledToken {
+    /// The token.
+    pub token: TokenId,
+    /// The natural logarithm of its probability.
+    pub logprob: f32,
+    /// The bytes that it stands for, which need not be whole characters.
+    pub bytes: Vec<u8>,
+}
+
+/// A token of a prompt or of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnswerToken {
+    /// The token.
+    pub token: TokenId,
+    /// The natural logarithm of its probability.
+    pub logprob: f32,
+    /// More about it, if that was asked for.
+    pub detail: Option<TokenDetail>,
+}
+
+/// How a token reads, and how it stood among the others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenDetail {
+    /// The bytes that it stands for, which need not be whole characters.
+    pub bytes: Vec<u8>,
+    /// Characters of the text before it.
+    pub text_offset: u32,
+    /// How many tokens were at least as likely, itself included.
+    pub rank: u32,
+    /// The most likely tokens, best first.
+    pub top: Vec<SpelledToken>,
+}
+
+/// The prompt as it reads, told before the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptText {
+    /// Its text.
+    pub text: String,
+    /// Its first token, which has no probability, since nothing stands before it.
+    pub first: TokenId,
+    /// The bytes of the first token.
+    pub first_bytes: Vec<u8>,
+}
+
 /// New text of one choice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextDelta {
@@ -21,11 +67,20 @@ pub struct TextDelta {
     /// Text that is final: whole characters, no part of a stop string. Empty while text is held back.
     pub text: String,
     /// The tokens that came with it, in order.
-    pub tokens: Vec<ScoredToken>,
+    pub tokens: Vec<AnswerToken>,
 }
 
-/// One step of an answer. A stream is `Started`, `PromptScored` if that was asked for, any number of `Delta`, one
-/// `Finished` for each choice, `Done`.
+/// What a client asked to stop at, and was met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StopMatch {
+    /// A stop string.
+    Text(String),
+    /// A stop token that is none of the model's own end tokens.
+    Token(TokenId),
+}
+
+/// One step of an answer. A stream is `Started`, `Prompt` and any number of `PromptScored` if they were asked for, any
+/// number of `Delta`, one `Finished` for each choice, `Done`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GenerateEvent {
     /// The prompt was accepted and has this many tokens.
@@ -33,11 +88,19 @@ pub enum GenerateEvent {
         /// Tokens of the prompt.
         prompt_tokens: u32,
     },
-    /// More tokens of the prompt with their scores, in order from the second on: nothing comes before the first, so it
-    /// has none. All come before the first `Delta`.
+    /// The text of the prompt.
+    Prompt {
+        /// Index of the first of its choices: 0, unless several requests are joined.
+        choice: u32,
+        /// The text.
+        prompt: PromptText,
+    },
+    /// More tokens of the prompt with their scores, in order from the second on. All come before the first `Delta`.
     PromptScored {
+        /// Index of the first of its choices.
+        choice: u32,
         /// The next tokens of the prompt.
-        tokens: Vec<ScoredToken>,
+        tokens: Vec<AnswerToken>,
     },
     /// More text of one choice.
     Delta(TextDelta),
@@ -47,6 +110,8 @@ pub enum GenerateEvent {
         choice: u32,
         /// Why it ended.
         reason: FinishReason,
+        /// What of the client's it stopped at, if that is why.
+        stop: Option<StopMatch>,
     },
     /// All choices are complete; nothing follows.
     Done(Usage),

@@ -11,16 +11,20 @@ mod finish;
 mod ids;
 mod json;
 mod logprobs;
+mod penalties;
 mod priority;
 mod request;
 mod sampling;
 
 pub use block::{BlockId, BlockSize, InvalidBlockSize};
-pub use event::{GenerateEvent, TextDelta, Usage};
+pub use event::{
+    AnswerToken, GenerateEvent, PromptText, SpelledToken, StopMatch, TextDelta, TokenDetail, Usage,
+};
 pub use finish::FinishReason;
 pub use ids::{ModelId, RequestId, SeqId, StepId, TokenId};
 pub use json::JsonText;
 pub use logprobs::{InvalidTopLogprobs, Ranking, ScoredToken, TokenLogprob, TopLogprobs};
+pub use penalties::{Penalties, TokenBias, TokenConstraints};
 pub use priority::Priority;
-pub use request::{CacheSalt, ChatMessage, GenerateRequest, Prompt, Role};
+pub use request::{CacheSalt, ChatEnd, ChatMessage, ChatPrompt, GenerateRequest, Prompt, Role, Truncation};
 pub use sampling::{InvalidSampling, RandomSampling, Sampling, SamplingParams, Seed};

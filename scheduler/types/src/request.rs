@@ -1,5 +1,6 @@
 //! What a client wants generated, free of any wire format.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::{JsonText, ModelId, Priority, RequestId, SamplingParams, TokenId};
@@ -54,11 +55,49 @@ impl ChatMessage {
     }
 }
 
+/// A conversation and how it is rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatPrompt {
+    /// The messages, oldest first.
+    pub messages: Vec<ChatMessage>,
+    /// What the prompt ends with.
+    pub end: ChatEnd,
+    /// Further variables for the template, as a JSON object.
+    pub arguments: Option<JsonText>,
+}
+
+impl ChatPrompt {
+    /// A conversation that the model answers.
+    pub fn new(messages: Vec<ChatMessage>) -> Self {
+        Self { messages, end: ChatEnd::AssistantTurn, arguments: None }
+    }
+}
+
+/// What a rendered conversation ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChatEnd {
+    /// The opening of an assistant's turn, for the model to go on from.
+    AssistantTurn,
+    /// The last message, closed.
+    LastMessage,
+    /// The last message, open, so that the model goes on with it.
+    OpenLastMessage,
+}
+
+/// Which of a prompt's tokens are kept: always the last ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Truncation {
+    /// At most this many.
+    Last(NonZeroU32),
+    /// As many as leave room for what is to be generated.
+    ToFit,
+}
+
 /// What the model goes on from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt {
-    /// A conversation, rendered by the model's chat template with the opening of an assistant's turn.
-    Chat(Vec<ChatMessage>),
+    /// A conversation, rendered by the model's chat template.
+    Chat(ChatPrompt),
     /// Plain text, tokenised with the model's own prefix (BOS) and no template.
     Text(String),
     /// Token ids, taken as they are.
@@ -90,6 +129,8 @@ pub struct GenerateRequest {
     pub model: ModelId,
     /// What to go on from.
     pub prompt: Prompt,
+    /// Which of its tokens are kept; all, if absent.
+    pub truncation: Option<Truncation>,
     /// How to choose tokens and when to stop.
     pub params: SamplingParams,
     /// Place in the queue.

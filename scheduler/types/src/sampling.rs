@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::TopLogprobs;
+use crate::{Penalties, TokenConstraints, TokenId, TopLogprobs};
 
 /// Seed of a request's random numbers. The same seed gives the same tokens whatever else runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,7 +17,8 @@ pub enum Sampling {
     Random(RandomSampling),
 }
 
-/// Random choice: logits are divided by the temperature, then cut by top-k, top-p and min-p in this order.
+/// Random choice: logits are divided by the temperature, then cut by min-p, top-k and top-p in this order, each of what
+/// the one before left.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RandomSampling {
     temperature: f32,
@@ -111,14 +112,51 @@ pub struct SamplingParams {
     pub n: NonZeroU32,
     /// Most tokens to generate for each sequence; the rest of the context if absent.
     pub max_tokens: Option<NonZeroU32>,
-    /// Texts that end a sequence. They are not part of the output.
+    /// Fewest tokens: until then no end token, stop token or stop string ends a sequence.
+    pub min_tokens: u32,
+    /// Texts that end a sequence.
     pub stop: Vec<String>,
+    /// Tokens that end a sequence, beside the model's own end tokens.
+    pub stop_tokens: Vec<TokenId>,
+    /// Whether the stop string or token that ended a sequence is part of its text.
+    pub include_stop: bool,
     /// Go on when the model says that it is done.
     pub ignore_eos: bool,
+    /// Whether special tokens are part of the text.
+    pub show_special_tokens: bool,
+    /// What tokens that have come lose.
+    pub penalties: Penalties,
+    /// Which tokens may come.
+    pub constraints: TokenConstraints,
     /// Whether each generated token is told with its ranking, and with how many others.
     pub logprobs: Option<TopLogprobs>,
     /// Whether the prompt's own tokens are scored, and how many others are told beside each.
     pub prompt_logprobs: Option<TopLogprobs>,
+    /// Whether the prompt's text is told before the answer.
+    pub tell_prompt: bool,
+}
+
+impl SamplingParams {
+    /// One sequence to its own end, with nothing else asked for.
+    pub fn new(sampling: Sampling, seed: Seed) -> Self {
+        Self {
+            sampling,
+            seed,
+            n: NonZeroU32::MIN,
+            max_tokens: None,
+            min_tokens: 0,
+            stop: Vec::new(),
+            stop_tokens: Vec::new(),
+            include_stop: false,
+            ignore_eos: false,
+            show_special_tokens: false,
+            penalties: Penalties::NONE,
+            constraints: TokenConstraints::default(),
+            logprobs: None,
+            prompt_logprobs: None,
+            tell_prompt: false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@
 //!
 //! The table in the README is [`markdown`] of this one; `server::http::fields` applies it.
 
+mod examples;
 mod table;
 
 use std::fmt::Write;
 
+pub use examples::{EXAMPLES, Example, examples};
 pub use table::FIELDS;
 
 /// A kind of JSON object in a request's body.
@@ -144,6 +146,6 @@ mod tests {
         let num_rows: usize = FIELDS.iter().map(|field| field.objects.len()).sum();
         let text = markdown();
         assert_eq!(text.lines().filter(|line| line.starts_with("| `")).count(), num_rows);
-        assert!(text.contains("| `logprobs` | no | `false` |  |"), "{text}");
+        assert!(text.contains("| `store` | no | `false` |  |"), "{text}");
     }
 }

@@ -134,6 +134,8 @@ fn backend_error(backend: &BackendId, model: &ModelId, error: EngineError, token
         EngineError::PromptEmpty | EngineError::CacheTooSmall { .. } | EngineError::UnknownToken { .. } => {
             invalid(None)
         }
+        EngineError::NoTokenLeft { .. } => invalid(None),
+        EngineError::InvalidParameter { param, .. } => invalid(Some(param)),
         EngineError::NoChatTemplate | EngineError::Template { .. } => invalid(Some("messages")),
         EngineError::QueueFull { max_waiting, retry_after, .. } => {
             BackendError::QueueFull { backend: backend.clone(), max_waiting, retry_after }

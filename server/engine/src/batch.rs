@@ -1,8 +1,9 @@
 //! Turns the scheduler's plan of a step into the batch that an executor computes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use spillway_models::{BatchRow, ForwardBatch, InputToken, RowSampling, RowScoring};
+use spillway_models::{BatchRow, ForwardBatch, InputToken, LogitRules, RowSampling, RowScoring};
 use spillway_scheduler::{ScheduledRow, Scheduler, SchedulerOutput};
 use spillway_types::{Sampling, Seed, TopLogprobs};
 
@@ -14,14 +15,24 @@ pub(crate) struct SeqSampling {
     pub(crate) sampling: Sampling,
     pub(crate) seed: Seed,
     pub(crate) choice: u32,
+    pub(crate) prompt_len: u32,
     pub(crate) logprobs: Option<TopLogprobs>,
+    pub(crate) rules: Option<Arc<LogitRules>>,
     pub(crate) scoring: Option<PromptScoring>,
+}
+
+impl SeqSampling {
+    /// The same for another choice. All choices have one prompt; the first computes it, and scores it if any does.
+    pub(crate) fn of_choice(&self, choice: u32) -> Self {
+        let scoring = self.scoring.clone().filter(|_| choice == 0);
+        Self { choice, scoring, ..self.clone() }
+    }
 }
 
 /// The scoring of a prompt, as far as it has been planned.
 #[derive(Debug, Clone)]
 pub(crate) struct PromptScoring {
-    pub(crate) prompt_len: u32,
+    prompt_len: u32,
     pub(crate) top: TopLogprobs,
     /// Position of the first token of the prompt that no step was asked to score. A sequence that was preempted and
     /// computes its prompt again goes on here.
@@ -61,6 +72,7 @@ pub(crate) fn forward_batch(
         rows: Vec::with_capacity(output.rows.len()),
         block_ids: Vec::new(),
         targets: Vec::new(),
+        outputs: Vec::new(),
     };
     for row in &output.rows {
         let first_token = batch.tokens.len() as u32;
@@ -70,6 +82,7 @@ pub(crate) fn forward_batch(
         batch.block_ids.extend_from_slice(table);
         let seq = registry.sampling_mut(row.seq_id).expect("a scheduled sequence is registered");
         let score = score(&mut batch, row, scheduler, seq);
+        let outputs = push_outputs(&mut batch, row, scheduler, seq);
         batch.rows.push(BatchRow {
             seq_id: row.seq_id,
             tokens: first_token..batch.tokens.len() as u32,
@@ -82,6 +95,8 @@ pub(crate) fn forward_batch(
                 choice: seq.choice,
                 position: row.end(),
                 logprobs: seq.logprobs,
+                rules: seq.rules.clone(),
+                outputs,
             }),
         });
     }
@@ -96,6 +111,24 @@ fn push_tokens(batch: &mut ForwardBatch, row: &ScheduledRow, scheduler: &Schedul
     if let Some(sampled_by) = row.sampled_by_row {
         batch.tokens.push(InputToken::Sampled { row: sampled_by });
     }
+}
+
+/// Lists what a row's sequence has generated, if it samples and its rules look at that. It is listed anew for each
+/// step, which costs less than a pass over the vocabulary, and keeps no state that a preemption could spoil.
+fn push_outputs(
+    batch: &mut ForwardBatch,
+    row: &ScheduledRow,
+    scheduler: &Scheduler,
+    seq: &SeqSampling,
+) -> Range<u32> {
+    let first = batch.outputs.len() as u32;
+    if row.samples && seq.rules.as_ref().is_some_and(|rules| rules.look_at_outputs()) {
+        let known = scheduler.tokens(row.seq_id).expect("a scheduled sequence has tokens");
+        let generated = &known[seq.prompt_len as usize..known.len().min(row.end() as usize)];
+        batch.outputs.extend(generated.iter().map(|&token| InputToken::Known(token)));
+        batch.outputs.extend(row.sampled_by_row.map(|row| InputToken::Sampled { row }));
+    }
+    first..batch.outputs.len() as u32
 }
 
 /// What a row scores of its prompt, if that is wanted and not done.

@@ -13,12 +13,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spillway_models::SampledTokens;
+use spillway_models::{RowError, SampledTokens};
 use spillway_scheduler::{RowResult, Scheduler, SchedulerOutput, SequenceUpdate};
-use spillway_types::{FinishReason, ScoredToken, SeqId};
+use spillway_types::{FinishReason, RequestId, ScoredToken, SeqId};
 
-use crate::batch::{PromptScoring, SeqSampling, forward_batch};
+use crate::batch::forward_batch;
 use crate::clock::Clock;
+use crate::error::EngineError;
 use crate::executor::{Executor, ExecutorError, StepTicket};
 use crate::load::{EngineLoad, LoadCells};
 use crate::message::{Control, Submission};
@@ -156,18 +157,9 @@ impl EngineLoop {
         let prompt_tokens = submission.request.prompt.len() as u32;
         let submitted = self.scheduler.submit(submission.request, self.clock.now());
         if let Ok(seq_ids) = &submitted {
-            let of_choice = |choice| SeqSampling {
-                sampling: submission.sampling,
-                seed: submission.seed,
-                choice,
-                logprobs: submission.logprobs,
-                // All choices have one prompt; the first computes it.
-                scoring: submission
-                    .prompt_logprobs
-                    .filter(|_| choice == 0)
-                    .map(|top| PromptScoring::new(prompt_tokens, top)),
-            };
-            let seqs = seq_ids.iter().zip(0..).map(|(&seq_id, choice)| (seq_id, of_choice(choice))).collect();
+            let first = submission.sampling;
+            let seqs =
+                seq_ids.iter().zip(0..).map(|(&seq_id, choice)| (seq_id, first.of_choice(choice))).collect();
             self.registry.insert(NewRequest {
                 request_id,
                 updates: submission.updates,
@@ -233,13 +225,18 @@ impl EngineLoop {
                 }
                 Err(error) => {
                     results.push(RowResult::default());
-                    failed.push((row.seq_id, error.to_string()));
+                    failed.push((row.seq_id, *error));
                 }
             }
         }
         // Before the others' tokens are counted: a sequence that failed must not be continued.
-        for (seq_id, message) in failed {
-            self.fail_request_of(seq_id, &message);
+        for (seq_id, error) in failed {
+            self.fail_request_of(seq_id, |request_id| match error {
+                RowError::NoTokenLeft { .. } => EngineError::NoTokenLeft { message: error.to_string() },
+                RowError::LogitsNotFinite { .. } | RowError::PreviousTokenMissing { .. } => {
+                    EngineError::StepFailed { request_id, message: error.to_string() }
+                }
+            });
         }
         for update in self.scheduler.complete(output.step, &results) {
             // Failed rows brought the scheduler no token, so no update names them.
@@ -263,21 +260,23 @@ impl EngineLoop {
         tracing::error!(step = output.step.0, rows = output.rows.len(), %error, "step failed");
         let seq_ids = self.scheduler.fail(output.step);
         for seq_id in seq_ids {
-            self.fail_request_of(seq_id, &error.to_string());
+            let message = error.to_string();
+            self.fail_request_of(seq_id, |request_id| EngineError::StepFailed { request_id, message });
         }
     }
 
-    fn fail_request_of(&mut self, seq_id: SeqId, message: &str) {
+    fn fail_request_of(&mut self, seq_id: SeqId, error: impl FnOnce(RequestId) -> EngineError) {
         let Some(request_id) = self.registry.request_of(seq_id) else { return };
         self.scheduler.abort(request_id);
         let now = self.clock.now();
-        self.registry.remove(request_id, Some(message.to_owned()), (now, &self.meters));
+        self.registry.remove(request_id, Some(error(request_id)), (now, &self.meters));
     }
 
     fn abort_all(&mut self, message: &str) {
         for request_id in self.registry.request_ids() {
             self.scheduler.abort(request_id);
-            self.registry.remove(request_id, Some(message.to_owned()), (self.clock.now(), &self.meters));
+            let error = EngineError::StepFailed { request_id, message: message.to_owned() };
+            self.registry.remove(request_id, Some(error), (self.clock.now(), &self.meters));
         }
     }
 

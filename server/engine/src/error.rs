@@ -102,6 +102,22 @@ pub enum EngineError {
         message: String,
     },
 
+    /// The request's own rules left nothing to go on with; the client must loosen them.
+    #[error("{message}")]
+    NoTokenLeft {
+        /// Which rules, and where.
+        message: String,
+    },
+
+    /// A parameter does not go with this model or this prompt; the client must change it.
+    #[error("{message}")]
+    InvalidParameter {
+        /// The parameter's name as clients write it.
+        param: &'static str,
+        /// What is wrong, with value, limit and how to mend it.
+        message: String,
+    },
+
     /// The engine thread has ended.
     #[error("engine has stopped")]
     Stopped,

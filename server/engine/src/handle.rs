@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spillway_scheduler::{PrefixUse, SubmitError, SubmitRequest};
-use spillway_types::{GenerateRequest, ModelId, Prompt, TokenId};
+use spillway_types::{GenerateRequest, ModelId, Prompt, SamplingParams, TokenId, Truncation};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::batch::{PromptScoring, SeqSampling};
 use crate::clock::Clock;
 use crate::error::EngineError;
 use crate::load::{EngineHealth, EngineLoad, LoadCells};
 use crate::message::{Control, Submission};
+use crate::prepare::{Prepared, prepare};
 use crate::stream::{EventStream, StreamParts};
 use crate::text::TextPipeline;
 
@@ -56,20 +58,18 @@ impl EngineHandle {
             return Err(EngineError::ShuttingDown);
         }
         let arrived = self.shared.clock.now();
-        let prompt = self.prompt_tokens(request.prompt).await?;
-        let prompt_tokens = prompt.len() as u32;
-        let params = request.params;
+        let (prepared, params) = self.prepare(request.prompt, request.truncation, request.params).await?;
+        let prompt_tokens = prepared.prompt.len() as u32;
         self.check_length(prompt_tokens, params.max_tokens.map_or(1, u32::from))?;
-        let end_tokens = if params.ignore_eos { Arc::default() } else { self.shared.card.end_tokens.clone() };
         let (update_sender, updates) = mpsc::unbounded_channel();
         let (reply, answer) = oneshot::channel();
         let submission = Submission {
             request: SubmitRequest {
                 request_id: request.request_id,
-                prompt,
+                prompt: prepared.prompt,
                 n: params.n,
                 max_tokens: params.max_tokens,
-                end_tokens,
+                end_tokens: prepared.end_tokens,
                 priority: request.priority,
                 cache_salt: request.cache_salt,
                 prefix: if params.prompt_logprobs.is_some() {
@@ -78,10 +78,15 @@ impl EngineHandle {
                     PrefixUse::Reuse
                 },
             },
-            sampling: params.sampling,
-            seed: params.seed,
-            logprobs: params.logprobs,
-            prompt_logprobs: params.prompt_logprobs,
+            sampling: SeqSampling {
+                sampling: params.sampling,
+                seed: params.seed,
+                choice: 0,
+                prompt_len: prompt_tokens,
+                logprobs: params.logprobs,
+                rules: prepared.rules,
+                scoring: params.prompt_logprobs.map(|top| PromptScoring::new(prompt_tokens, top)),
+            },
             arrived,
             updates: update_sender,
             reply,
@@ -94,8 +99,10 @@ impl EngineHandle {
             control: self.control.clone(),
             tokenizer: Arc::clone(self.shared.text.tokenizer()),
             prompt_tokens,
+            prompt_text: prepared.prompt_text,
             seq_ids,
-            stop: params.stop,
+            model_end_tokens: Arc::clone(&self.shared.card.end_tokens),
+            params,
         }))
     }
 
@@ -137,12 +144,19 @@ impl EngineHandle {
         self.shared.text.has_chat_template()
     }
 
-    async fn prompt_tokens(&self, prompt: Prompt) -> Result<Vec<TokenId>, EngineError> {
-        let text = self.shared.text.clone();
-        let tokens = tokio::task::spawn_blocking(move || text.tokens(&prompt))
-            .await
-            .map_err(|error| EngineError::Tokenizer { message: error.to_string() })??;
-        if tokens.is_empty() { Err(EngineError::PromptEmpty) } else { Ok(tokens) }
+    async fn prepare(
+        &self,
+        prompt: Prompt,
+        truncation: Option<Truncation>,
+        params: SamplingParams,
+    ) -> Result<(Prepared, SamplingParams), EngineError> {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || {
+            let prepared = prepare(&shared.text, &shared.card, &prompt, truncation, &params)?;
+            Ok((prepared, params))
+        })
+        .await
+        .map_err(|error| EngineError::Tokenizer { message: error.to_string() })?
     }
 
     fn check_length(&self, prompt_tokens: u32, max_tokens: u32) -> Result<(), EngineError> {

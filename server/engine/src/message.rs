@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use spillway_scheduler::{SubmitError, SubmitRequest};
-use spillway_types::{FinishReason, RequestId, Sampling, ScoredToken, Seed, SeqId, TopLogprobs};
+use spillway_types::{FinishReason, RequestId, ScoredToken, SeqId};
+
+use crate::batch::SeqSampling;
+use crate::error::EngineError;
 use tokio::sync::{mpsc, oneshot};
 
 /// A request on its way to the engine thread.
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) request: SubmitRequest,
-    pub(crate) sampling: Sampling,
-    pub(crate) seed: Seed,
-    pub(crate) logprobs: Option<TopLogprobs>,
-    pub(crate) prompt_logprobs: Option<TopLogprobs>,
+    /// How the tokens of the first choice are chosen; the others differ by their index only.
+    pub(crate) sampling: SeqSampling,
     /// When the request arrived, before tokenising.
     pub(crate) arrived: Duration,
     pub(crate) updates: mpsc::UnboundedSender<Update>,
@@ -40,6 +41,6 @@ pub(crate) enum Update {
     PromptScored { tokens: Vec<ScoredToken> },
     /// A sequence has new tokens, or ended, or both.
     Tokens { choice: u32, tokens: Vec<ScoredToken>, finish: Option<FinishReason> },
-    /// The step failed; nothing follows.
-    Failed { message: String },
+    /// The request failed; nothing follows.
+    Failed { error: EngineError },
 }

@@ -7,6 +7,7 @@ use spillway_types::{FinishReason, RequestId, ScoredToken, SeqId};
 use tokio::sync::mpsc;
 
 use crate::batch::SeqSampling;
+use crate::error::EngineError;
 use crate::message::Update;
 use crate::meters::Meters;
 
@@ -141,17 +142,17 @@ impl Registry {
         }
     }
 
-    /// Drops a request with all its sequences, telling its reader why if there is a message.
+    /// Drops a request with all its sequences, telling its reader why if it failed.
     pub(crate) fn remove(
         &mut self,
         request_id: RequestId,
-        failure: Option<String>,
+        failure: Option<EngineError>,
         (now, meters): (Duration, &Meters),
     ) {
         let Some(request) = self.requests.get(&request_id) else { return };
         let reason = if failure.is_some() { FinishReason::Failed } else { FinishReason::Aborted };
-        if let Some(message) = failure {
-            request.send(Update::Failed { message });
+        if let Some(error) = failure {
+            request.send(Update::Failed { error });
         }
         for seq_id in request.seq_ids.clone() {
             self.finish(seq_id, reason, now, meters);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use spillway_text::{ChatInput, ChatTemplate, Ends, PromptEnd, SpecialText, TextError, Timestamp, Tokenizer};
-use spillway_types::{Prompt, TokenId};
+use spillway_types::{ChatEnd, Prompt, TokenId};
 
 use crate::error::EngineError;
 
@@ -46,16 +46,38 @@ impl TextPipeline {
                 self.check_known(tokens)?;
                 Ok(tokens.clone())
             }
-            Prompt::Chat(messages) => {
+            Prompt::Chat(chat) => {
                 let input = ChatInput {
-                    messages,
+                    messages: &chat.messages,
                     tools: None,
-                    arguments: None,
-                    end: PromptEnd::AssistantTurn,
+                    arguments: chat.arguments.as_ref(),
+                    end: match chat.end {
+                        ChatEnd::AssistantTurn => PromptEnd::AssistantTurn,
+                        ChatEnd::LastMessage => PromptEnd::LastMessage,
+                        ChatEnd::OpenLastMessage => PromptEnd::OpenLastMessage,
+                    },
                     now: (self.today)(),
                 };
                 let rendered = self.template.render(&input).map_err(from_text)?;
                 self.tokenizer.encode_prompt(&rendered).map_err(from_text)
+            }
+        }
+    }
+
+    /// The text of a prompt: as it was sent, if that was text and all of it counts, else that of its tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if an id is not in the vocabulary.
+    pub(crate) fn prompt_text(
+        &self,
+        as_sent: Option<&Prompt>,
+        tokens: &[TokenId],
+    ) -> Result<String, EngineError> {
+        match as_sent {
+            Some(Prompt::Text(text)) => Ok(text.clone()),
+            Some(Prompt::Tokens(_) | Prompt::Chat(_)) | None => {
+                self.tokenizer.decode(tokens, SpecialText::Skip).map_err(from_text)
             }
         }
     }
@@ -84,6 +106,7 @@ pub(crate) fn from_text(error: TextError) -> EngineError {
     match error {
         TextError::NoTemplate => EngineError::NoChatTemplate,
         TextError::TemplateRaised { message } => EngineError::Template { message },
+        TextError::FinalMessageNotShown => EngineError::Template { message: error.to_string() },
         TextError::TemplateFailed { source } => EngineError::Template { message: source.to_string() },
         other => EngineError::Tokenizer { message: other.to_string() },
     }

@@ -4,15 +4,16 @@ use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use spillway_api::openai::{
-    AssistantMessage, ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta, ChatRequest,
-    ChunkUsage, FinishReason, MessageRole, Usage,
+    AssistantMessage, ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta, ChatLogprobs,
+    ChatRequest, ChunkUsage, MessageRole, Usage,
 };
+use spillway_types::{AnswerToken, ChatMessage, Role};
 
-use crate::http::answer::{WholeAnswer, collect};
+use crate::http::answer::{AnswerEvent, WholeAnswer, collect};
 use crate::http::error::ApiError;
-use crate::http::extract;
+use crate::http::extract::{self, Body};
 use crate::http::generation::{AnswerHead, RequestName, served_model, start};
-use crate::http::params::{Delivery, GenerationFields, StreamUsage, chat_prompt};
+use crate::http::params::{Delivery, GenerationParams, OwnFields, StreamUsage, chat_prompt};
 use crate::http::sse::{self, ChunkFormat, json_line};
 use crate::http::state::AppState;
 
@@ -22,34 +23,54 @@ pub(crate) async fn create(
     Extension(name): Extension<RequestName>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let mut body: ChatRequest = extract::body(request, state.parts().max_body).await?;
-    let model = served_model(&state, body.model.as_deref())?;
-    let params = GenerationFields::of_chat(&mut body)?.check(&model.defaults)?;
-    let prompt = chat_prompt(body.messages)?;
+    let Body { own, generation }: Body<ChatRequest> = extract::body(request, state.parts().max_body).await?;
+    let model = served_model(&state, own.model.as_deref())?;
+    let fields = OwnFields::of_chat(&own)?;
+    let params = GenerationParams::check(generation, &fields, &model.defaults)?;
+    let prompt = chat_prompt(own)?;
+    let echo = if fields.echo { echoed(&prompt.messages) } else { String::new() };
     let head = AnswerHead::new(&state, "chatcmpl", &name, &model.id);
-    let generation = start(&state, &model.id, vec![prompt], &params).await?;
+    let prompts = vec![spillway_types::Prompt::Chat(prompt)];
+    let generation = start(&state, &model.id, prompts, &params).await?;
     let mut response = match params.delivery {
         Delivery::Stream { usage } => {
-            let format = ChatChunks { head, usage };
-            sse::response(generation.stream, generation.num_choices, format, state.parts().keep_alive)
+            let format = ChatChunks { head, usage, params, echo };
+            sse::response(generation.stream, generation.expected, format, state.parts().keep_alive)
         }
         Delivery::Whole => {
-            let answer = collect(generation.stream, generation.num_choices).await?;
-            Json(whole(head, answer)).into_response()
+            let answer = collect(generation.stream, generation.expected).await?;
+            Json(whole(head, answer, &params, &echo)).into_response()
         }
     };
     generation.route.write_to(&mut response);
     Ok(response)
 }
 
-fn whole(head: AnswerHead, answer: WholeAnswer) -> ChatCompletion {
-    let choices =
-        answer.choices.into_iter().zip(0_u32..).map(|((content, finish_reason), index)| ChatChoice {
-            index,
-            message: AssistantMessage { role: MessageRole::Assistant, content, refusal: None },
-            logprobs: None,
-            finish_reason,
-        });
+/// What an answer that echoes begins with: the last message, if it is the assistant's, as in vLLM.
+fn echoed(messages: &[ChatMessage]) -> String {
+    let last = messages.last().filter(|message| message.role == Role::Assistant);
+    last.map(|message| message.content.clone()).unwrap_or_default()
+}
+
+fn logprobs(params: &GenerationParams, tokens: &[AnswerToken]) -> Option<ChatLogprobs> {
+    params.sampling.logprobs.map(|_| params.token_names.of_chat(tokens))
+}
+
+fn whole(head: AnswerHead, answer: WholeAnswer, params: &GenerationParams, echo: &str) -> ChatCompletion {
+    let prompt_tokens = answer.prompts.first().map(|prompt| &prompt.tokens[..]).unwrap_or_default();
+    let prompt_logprobs =
+        params.sampling.prompt_logprobs.map(|_| params.token_names.of_prompt(prompt_tokens));
+    let choices = answer.choices.into_iter().zip(0_u32..).map(|(choice, index)| ChatChoice {
+        index,
+        message: AssistantMessage {
+            role: MessageRole::Assistant,
+            content: format!("{echo}{}", choice.text),
+            refusal: None,
+        },
+        logprobs: logprobs(params, &choice.tokens),
+        finish_reason: choice.end.reason,
+        stop_reason: choice.end.stop,
+    });
     ChatCompletion {
         id: head.id,
         object: ChatCompletion::OBJECT,
@@ -57,6 +78,7 @@ fn whole(head: AnswerHead, answer: WholeAnswer) -> ChatCompletion {
         model: head.model,
         choices: choices.collect(),
         usage: answer.usage,
+        prompt_logprobs,
     }
 }
 
@@ -64,15 +86,18 @@ fn whole(head: AnswerHead, answer: WholeAnswer) -> ChatCompletion {
 struct ChatChunks {
     head: AnswerHead,
     usage: StreamUsage,
+    params: GenerationParams,
+    echo: String,
 }
 
 impl ChatChunks {
-    fn choice(&self, index: u32, delta: ChatDelta<'_>, finish_reason: Option<FinishReason>) -> String {
-        let usage = match self.usage {
-            StreamUsage::Include => ChunkUsage::Pending,
-            StreamUsage::LeaveOut => ChunkUsage::NotAsked,
-        };
-        self.chunk(vec![ChatChunkChoice { index, delta, logprobs: None, finish_reason }], usage)
+    fn choice(&self, choice: ChatChunkChoice<'_>) -> String {
+        self.chunk(vec![choice], self.usage.pending())
+    }
+
+    fn delta(&self, index: u32, delta: ChatDelta<'_>, tokens: &[AnswerToken]) -> String {
+        let logprobs = if tokens.is_empty() { None } else { logprobs(&self.params, tokens) };
+        self.choice(ChatChunkChoice { index, delta, logprobs, finish_reason: None, stop_reason: None })
     }
 
     fn chunk(&self, choices: Vec<ChatChunkChoice<'_>>, usage: ChunkUsage) -> String {
@@ -88,23 +113,45 @@ impl ChatChunks {
 }
 
 impl ChunkFormat for ChatChunks {
-    fn opening(&self, choice: u32) -> Option<String> {
+    fn opening(&self, choice: u32) -> Vec<String> {
         let delta = ChatDelta { role: Some(MessageRole::Assistant), content: Some("".into()) };
-        Some(self.choice(choice, delta, None))
+        let mut chunks = vec![self.delta(choice, delta, &[])];
+        if !self.echo.is_empty() {
+            let delta = ChatDelta { role: None, content: Some(self.echo.as_str().into()) };
+            chunks.push(self.delta(choice, delta, &[]));
+        }
+        chunks
     }
 
-    fn text(&self, choice: u32, text: &str) -> String {
-        self.choice(choice, ChatDelta { role: None, content: Some(text.into()) }, None)
+    fn event(&mut self, event: AnswerEvent) -> Vec<String> {
+        match event {
+            // Only whole answers hold what is known of a prompt.
+            AnswerEvent::Prompt { .. } | AnswerEvent::PromptScored { .. } => Vec::new(),
+            AnswerEvent::Text { text, tokens, .. }
+                if text.is_empty() && (self.params.sampling.logprobs.is_none() || tokens.is_empty()) =>
+            {
+                Vec::new()
+            }
+            AnswerEvent::Text { choice, text, tokens } => {
+                vec![self.delta(choice, ChatDelta { role: None, content: Some(text.into()) }, &tokens)]
+            }
+            AnswerEvent::Finished { choice, end } => vec![self.choice(ChatChunkChoice {
+                index: choice,
+                delta: ChatDelta::default(),
+                logprobs: None,
+                finish_reason: Some(end.reason),
+                stop_reason: end.stop,
+            })],
+            AnswerEvent::Done(usage) => self.last(usage),
+        }
     }
+}
 
-    fn finished(&self, choice: u32, reason: FinishReason) -> String {
-        self.choice(choice, ChatDelta::default(), Some(reason))
-    }
-
-    fn usage(&self, usage: Usage) -> Option<String> {
+impl ChatChunks {
+    fn last(&self, usage: Usage) -> Vec<String> {
         match self.usage {
-            StreamUsage::Include => Some(self.chunk(Vec::new(), ChunkUsage::Total(usage))),
-            StreamUsage::LeaveOut => None,
+            StreamUsage::Include => vec![self.chunk(Vec::new(), ChunkUsage::Total(usage))],
+            StreamUsage::LeaveOut => Vec::new(),
         }
     }
 }

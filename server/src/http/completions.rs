@@ -4,15 +4,16 @@ use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use spillway_api::openai::{
-    ChunkUsage, Completion, CompletionChoice, CompletionChunk, CompletionChunkChoice, CompletionRequest,
-    FinishReason, Usage,
+    ChunkUsage, Completion, CompletionChoice, CompletionChunk, CompletionChunkChoice, CompletionLogprobs,
+    CompletionRequest, Usage,
 };
+use spillway_types::AnswerToken;
 
-use crate::http::answer::{WholeAnswer, collect};
+use crate::http::answer::{AnswerEvent, ChoiceAnswer, PromptAnswer, WholeAnswer, collect};
 use crate::http::error::ApiError;
-use crate::http::extract;
+use crate::http::extract::{self, Body};
 use crate::http::generation::{AnswerHead, RequestName, served_model, start};
-use crate::http::params::{Delivery, GenerationFields, StreamUsage, completion_prompts};
+use crate::http::params::{Delivery, GenerationParams, OwnFields, StreamUsage, completion_prompts};
 use crate::http::sse::{self, ChunkFormat, json_line};
 use crate::http::state::AppState;
 
@@ -22,30 +23,38 @@ pub(crate) async fn create(
     Extension(name): Extension<RequestName>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let mut body: CompletionRequest = extract::body(request, state.parts().max_body).await?;
-    let model = served_model(&state, body.model.as_deref())?;
-    let params = GenerationFields::of_completion(&mut body).check(&model.defaults)?;
-    let prompts = completion_prompts(body.prompt, params.n)?;
+    let Body { own, generation }: Body<CompletionRequest> =
+        extract::body(request, state.parts().max_body).await?;
+    let model = served_model(&state, own.model.as_deref())?;
+    let fields = OwnFields::of_completion(&own)?;
+    let params = GenerationParams::check(generation, &fields, &model.defaults)?;
+    let prompts = completion_prompts(own.prompt, params.sampling.n)?;
     let head = AnswerHead::new(&state, "cmpl", &name, &model.id);
     let generation = start(&state, &model.id, prompts, &params).await?;
+    let expected = generation.expected;
     let mut response = match params.delivery {
         Delivery::Stream { usage } => {
-            let format = CompletionChunks { head, usage };
-            sse::response(generation.stream, generation.num_choices, format, state.parts().keep_alive)
+            let prompt_lens = vec![0; expected.num_prompts as usize];
+            let n = expected.num_choices_each;
+            let format = CompletionChunks { head, usage, params, n, prompt_lens };
+            sse::response(generation.stream, expected, format, state.parts().keep_alive)
         }
         Delivery::Whole => {
-            let answer = collect(generation.stream, generation.num_choices).await?;
-            Json(whole(head, answer)).into_response()
+            let mut answer = collect(generation.stream, expected).await?;
+            answer.keep_best(expected.num_choices_each, params.n.get());
+            Json(whole(head, answer, &params)).into_response()
         }
     };
     generation.route.write_to(&mut response);
     Ok(response)
 }
 
-fn whole(head: AnswerHead, answer: WholeAnswer) -> Completion {
-    let choices = answer.choices.into_iter().zip(0_u32..).map(|((text, finish_reason), index)| {
-        CompletionChoice { index, text, logprobs: None, finish_reason }
-    });
+fn whole(head: AnswerHead, answer: WholeAnswer, params: &GenerationParams) -> Completion {
+    let n = params.n.get();
+    let choices =
+        answer.choices.into_iter().zip(0_u32..).map(|(choice, index)| {
+            whole_choice(index, choice, &answer.prompts[(index / n) as usize], params)
+        });
     Completion {
         id: head.id,
         object: Completion::OBJECT,
@@ -56,19 +65,53 @@ fn whole(head: AnswerHead, answer: WholeAnswer) -> Completion {
     }
 }
 
+fn whole_choice(
+    index: u32,
+    choice: ChoiceAnswer,
+    prompt: &PromptAnswer,
+    params: &GenerationParams,
+) -> CompletionChoice {
+    let echoed = prompt.text.as_ref().filter(|_| params.echo);
+    let logprobs = params.sampling.logprobs.map(|_| {
+        let mut logprobs = CompletionLogprobs::default();
+        let mut offset = 0;
+        if let Some(text) = echoed {
+            params.token_names.add_first(&mut logprobs, text);
+            params.token_names.add_to_completion(&mut logprobs, &prompt.tokens, 0);
+            offset = num_characters(&text.text);
+        }
+        params.token_names.add_to_completion(&mut logprobs, &choice.tokens, offset);
+        logprobs
+    });
+    CompletionChoice {
+        index,
+        text: format!("{}{}", echoed.map_or("", |prompt| &prompt.text), choice.text),
+        logprobs,
+        finish_reason: choice.end.reason,
+        stop_reason: choice.end.stop,
+        prompt_logprobs: params.prompt_logprobs.map(|_| params.token_names.of_prompt(&prompt.tokens)),
+    }
+}
+
+fn num_characters(text: &str) -> u32 {
+    text.chars().count() as u32
+}
+
 /// Writes the chunks of one answer.
 struct CompletionChunks {
     head: AnswerHead,
     usage: StreamUsage,
+    params: GenerationParams,
+    /// Choices of each prompt.
+    n: u32,
+    /// Characters of each prompt's text, as far as it was echoed.
+    prompt_lens: Vec<u32>,
 }
 
 impl CompletionChunks {
-    fn choice(&self, index: u32, text: &str, finish_reason: Option<FinishReason>) -> String {
-        let usage = match self.usage {
-            StreamUsage::Include => ChunkUsage::Pending,
-            StreamUsage::LeaveOut => ChunkUsage::NotAsked,
-        };
-        self.chunk(vec![CompletionChunkChoice { index, text, logprobs: None, finish_reason }], usage)
+    fn text(&self, index: u32, text: &str, logprobs: Option<CompletionLogprobs>) -> String {
+        let choice = CompletionChunkChoice { index, text, logprobs, finish_reason: None, stop_reason: None };
+        self.chunk(vec![choice], self.usage.pending())
     }
 
     fn chunk(&self, choices: Vec<CompletionChunkChoice<'_>>, usage: ChunkUsage) -> String {
@@ -81,25 +124,68 @@ impl CompletionChunks {
             usage,
         })
     }
+
+    fn logprobs(&self, tokens: &[AnswerToken], offset: u32) -> Option<CompletionLogprobs> {
+        self.params.sampling.logprobs.filter(|_| !tokens.is_empty()).map(|_| {
+            let mut logprobs = CompletionLogprobs::default();
+            self.params.token_names.add_to_completion(&mut logprobs, tokens, offset);
+            logprobs
+        })
+    }
+
+    /// The same chunk for every choice of the prompt whose first is `first`.
+    fn echo(&self, first: u32, text: &str, logprobs: Option<&CompletionLogprobs>) -> Vec<String> {
+        (first..first + self.n).map(|choice| self.text(choice, text, logprobs.cloned())).collect()
+    }
+
+    fn last(&self, usage: Usage) -> Vec<String> {
+        match self.usage {
+            StreamUsage::Include => vec![self.chunk(Vec::new(), ChunkUsage::Total(usage))],
+            StreamUsage::LeaveOut => Vec::new(),
+        }
+    }
 }
 
 impl ChunkFormat for CompletionChunks {
-    fn opening(&self, _: u32) -> Option<String> {
-        None
+    fn opening(&self, _: u32) -> Vec<String> {
+        Vec::new()
     }
 
-    fn text(&self, choice: u32, text: &str) -> String {
-        self.choice(choice, text, None)
-    }
-
-    fn finished(&self, choice: u32, reason: FinishReason) -> String {
-        self.choice(choice, "", Some(reason))
-    }
-
-    fn usage(&self, usage: Usage) -> Option<String> {
-        match self.usage {
-            StreamUsage::Include => Some(self.chunk(Vec::new(), ChunkUsage::Total(usage))),
-            StreamUsage::LeaveOut => None,
+    fn event(&mut self, event: AnswerEvent) -> Vec<String> {
+        match event {
+            AnswerEvent::Prompt { choice, prompt } => {
+                let first = self.params.sampling.logprobs.map(|_| {
+                    let mut logprobs = CompletionLogprobs::default();
+                    self.params.token_names.add_first(&mut logprobs, &prompt);
+                    logprobs
+                });
+                if let Some(len) = self.prompt_lens.get_mut((choice / self.n) as usize) {
+                    *len = num_characters(&prompt.text);
+                }
+                self.echo(choice, &prompt.text, first.as_ref())
+            }
+            AnswerEvent::PromptScored { choice, tokens } => {
+                self.echo(choice, "", self.logprobs(&tokens, 0).as_ref())
+            }
+            AnswerEvent::Text { choice, text, tokens } => {
+                let offset = self.prompt_lens.get((choice / self.n) as usize).copied().unwrap_or(0);
+                let logprobs = self.logprobs(&tokens, offset);
+                if text.is_empty() && logprobs.is_none() {
+                    return Vec::new();
+                }
+                vec![self.text(choice, &text, logprobs)]
+            }
+            AnswerEvent::Finished { choice, end } => {
+                let choice = CompletionChunkChoice {
+                    index: choice,
+                    text: "",
+                    logprobs: None,
+                    finish_reason: Some(end.reason),
+                    stop_reason: end.stop,
+                };
+                vec![self.chunk(vec![choice], self.usage.pending())]
+            }
+            AnswerEvent::Done(usage) => self.last(usage),
         }
     }
 }

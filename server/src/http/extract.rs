@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use spillway_api::fields::Object;
-use spillway_api::openai::{ChatRequest, CompletionRequest};
+use spillway_api::openai::{ChatRequest, CompletionRequest, GenerationRequest};
 use spillway_api::tokenize::{DetokenizeRequest, TokenizeRequest};
 
 use crate::config::ByteSize;
@@ -47,8 +47,46 @@ impl RequestBody for DetokenizeRequest {
     const REQUIRED: &'static [&'static str] = &["tokens"];
 }
 
+/// The body of a request that generates.
+#[derive(Debug)]
+pub(crate) struct Body<T> {
+    /// The endpoint's own fields.
+    pub(crate) own: T,
+    /// The fields that both endpoints have.
+    pub(crate) generation: GenerationRequest,
+}
+
+/// What is read from a body: one wire type, or two that share it.
+pub(crate) trait FromBody: Sized {
+    /// Its rows in the table of fields.
+    const OBJECT: Object;
+    /// Fields that must be there.
+    const REQUIRED: &'static [&'static str];
+
+    /// Reads it from an object whose fields have been checked.
+    fn from_object(object: &Value) -> Result<Self, RequestError>;
+}
+
+impl<T: RequestBody> FromBody for T {
+    const OBJECT: Object = T::OBJECT;
+    const REQUIRED: &'static [&'static str] = T::REQUIRED;
+
+    fn from_object(object: &Value) -> Result<Self, RequestError> {
+        wire_type(object)
+    }
+}
+
+impl<T: RequestBody> FromBody for Body<T> {
+    const OBJECT: Object = T::OBJECT;
+    const REQUIRED: &'static [&'static str] = T::REQUIRED;
+
+    fn from_object(object: &Value) -> Result<Self, RequestError> {
+        Ok(Self { own: wire_type(object)?, generation: wire_type(object)? })
+    }
+}
+
 /// Reads and checks the body of a request.
-pub(crate) async fn body<T: RequestBody>(request: Request, max_body: ByteSize) -> Result<T, RequestError> {
+pub(crate) async fn body<T: FromBody>(request: Request, max_body: ByteSize) -> Result<T, RequestError> {
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
     let bytes = read(body, max_body).await?;
@@ -66,7 +104,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), RequestError> {
     if is_json { Ok(()) } else { Err(RequestError::ContentType { found: format!("`{text}`") }) }
 }
 
-async fn read(mut body: Body, max_body: ByteSize) -> Result<Bytes, RequestError> {
+async fn read(mut body: HttpBody, max_body: ByteSize) -> Result<Bytes, RequestError> {
     let max_bytes = usize::try_from(max_body.bytes()).unwrap_or(usize::MAX);
     match Limited::new(&mut body, max_bytes).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
@@ -80,14 +118,14 @@ async fn read(mut body: Body, max_body: ByteSize) -> Result<Bytes, RequestError>
 
 /// Reads on for a while, keeping nothing: a connection that is closed while its client is still sending is reset, and
 /// the answer is lost on the way.
-async fn discard(mut body: Body) {
+async fn discard(mut body: HttpBody) {
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
     // A client that sends for longer than this loses the answer, but not the server its patience.
     drop(tokio::time::timeout(DISCARD_TIMEOUT, rest).await);
 }
 
 /// Parses JSON, applies the table of fields, and makes the wire type.
-fn parse<T: RequestBody>(bytes: &[u8]) -> Result<T, RequestError> {
+fn parse<T: FromBody>(bytes: &[u8]) -> Result<T, RequestError> {
     let value: Value =
         serde_json::from_slice(bytes).map_err(|error| RequestError::Syntax { message: error.to_string() })?;
     let Value::Object(mut object) = value else {
@@ -99,7 +137,11 @@ fn parse<T: RequestBody>(bytes: &[u8]) -> Result<T, RequestError> {
             return Err(RequestError::Missing { param: param.to_owned() });
         }
     }
-    serde_path_to_error::deserialize(Value::Object(object)).map_err(|error| RequestError::WrongType {
+    T::from_object(&Value::Object(object))
+}
+
+fn wire_type<T: DeserializeOwned>(object: &Value) -> Result<T, RequestError> {
+    serde_path_to_error::deserialize(object).map_err(|error| RequestError::WrongType {
         param: error.path().to_string(),
         message: error.inner().to_string(),
     })

@@ -24,8 +24,10 @@ fn check_message(path: &str, message: &mut Value) -> Result<(), RequestError> {
         return Err(RequestError::NotAnObject { what: format!("`{path}`") });
     };
     check_object(Object::Message, path, fields)?;
-    for required in ["role", "content"] {
-        if !fields.contains_key(required) {
+    // An assistant that calls tools may say nothing.
+    let may_be_silent = fields.contains_key("tool_calls");
+    for (required, may_be_absent) in [("role", false), ("content", may_be_silent)] {
+        if !may_be_absent && !fields.contains_key(required) {
             return Err(RequestError::Missing { param: join(path, required) });
         }
     }

@@ -9,6 +9,7 @@ use futures::stream::StreamExt;
 use spillway_router::{BackendId, Reason, TokenStream};
 use spillway_types::{GenerateEvent, GenerateRequest, ModelId, Prompt, SamplingParams, Seed};
 
+use crate::http::answer::Expected;
 use crate::http::cut_off;
 use crate::http::error::ApiError;
 use crate::http::joined::join;
@@ -29,8 +30,8 @@ pub(crate) struct RequestName(pub(crate) Arc<str>);
 pub(crate) struct Generation {
     /// Events of all prompts.
     pub(crate) stream: TokenStream,
-    /// Choices of all prompts together.
-    pub(crate) num_choices: u32,
+    /// What will come on it.
+    pub(crate) expected: Expected,
     /// Who serves, and why.
     pub(crate) route: Route,
 }
@@ -104,7 +105,8 @@ pub(crate) async fn start(
     if state.parts().lifecycle.is_draining() {
         return Err(ApiError::shutting_down());
     }
-    let num_choices = params.n.get() * prompts.len() as u32;
+    let num_choices_each = params.sampling.n.get();
+    let expected = Expected { num_prompts: prompts.len() as u32, num_choices_each, output: params.output };
     // All at once: each waits for the engine's next step. The first refusal drops the others.
     let router = &state.parts().router;
     let admissions = prompts.into_iter().map(|prompt| router.generate(request(state, model, prompt, params)));
@@ -122,9 +124,9 @@ pub(crate) async fn start(
         }
     }
     let route = route.ok_or_else(|| ApiError::internal("a request without prompts was let through"))?;
-    let joined = join(streams, params.n.get());
+    let joined = join(streams, num_choices_each);
     let stream = cut_off::until(joined, state.parts().lifecycle.until_cut_off(), route.backend.clone());
-    Ok(Generation { stream, num_choices, route })
+    Ok(Generation { stream, expected, route })
 }
 
 fn request(state: &AppState, model: &ModelId, prompt: Prompt, params: &GenerationParams) -> GenerateRequest {
@@ -133,15 +135,10 @@ fn request(state: &AppState, model: &ModelId, prompt: Prompt, params: &Generatio
         request_id,
         model: model.clone(),
         prompt,
+        truncation: params.truncation,
         params: SamplingParams {
-            sampling: params.sampling,
             seed: params.seed.map_or_else(|| state.ids().seed(request_id), Seed),
-            n: params.n,
-            max_tokens: params.max_tokens,
-            stop: params.stop.clone(),
-            ignore_eos: params.ignore_eos,
-            logprobs: None,
-            prompt_logprobs: None,
+            ..params.sampling.clone()
         },
         priority: params.priority,
         cache_salt: params.cache_salt.clone(),

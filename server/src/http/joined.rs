@@ -32,12 +32,16 @@ fn renumber(event: GenerateEvent, first_choice: u32) -> GenerateEvent {
             delta.choice += first_choice;
             GenerateEvent::Delta(delta)
         }
-        GenerateEvent::Finished { choice, reason } => {
-            GenerateEvent::Finished { choice: first_choice + choice, reason }
+        GenerateEvent::Prompt { choice, prompt } => {
+            GenerateEvent::Prompt { choice: first_choice + choice, prompt }
         }
-        other @ (GenerateEvent::Started { .. }
-        | GenerateEvent::PromptScored { .. }
-        | GenerateEvent::Done(_)) => other,
+        GenerateEvent::PromptScored { choice, tokens } => {
+            GenerateEvent::PromptScored { choice: first_choice + choice, tokens }
+        }
+        GenerateEvent::Finished { choice, reason, stop } => {
+            GenerateEvent::Finished { choice: first_choice + choice, reason, stop }
+        }
+        other @ (GenerateEvent::Started { .. } | GenerateEvent::Done(_)) => other,
     }
 }
 
@@ -74,7 +78,7 @@ mod tests {
         let usage = Usage { prompt_tokens, cached_tokens: 1, completion_tokens: 2 };
         Box::pin(stream::iter([
             Ok(GenerateEvent::Delta(delta)),
-            Ok(GenerateEvent::Finished { choice: 1, reason: FinishReason::Stop }),
+            Ok(GenerateEvent::Finished { choice: 1, reason: FinishReason::Stop, stop: None }),
             Ok(GenerateEvent::Done(usage)),
         ]))
     }

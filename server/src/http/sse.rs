@@ -14,22 +14,17 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{Stream, StreamExt};
 use serde::Serialize;
-use spillway_api::openai::{FinishReason, Usage};
 use spillway_router::TokenStream;
 
-use crate::http::answer::{self, AnswerError, AnswerEvent};
+use crate::http::answer::{self, AnswerError, AnswerEvent, Expected};
 use crate::http::error::ApiError;
 
 /// How one endpoint writes its chunks. Each is one JSON document.
 pub(crate) trait ChunkFormat: Send + 'static {
-    /// Before any text: a chunk for each choice, or none.
-    fn opening(&self, choice: u32) -> Option<String>;
-    /// New text of a choice.
-    fn text(&self, choice: u32, text: &str) -> String;
-    /// The end of a choice.
-    fn finished(&self, choice: u32, reason: FinishReason) -> String;
-    /// What all choices cost, if the client asked.
-    fn usage(&self, usage: Usage) -> Option<String>;
+    /// Before anything else of a choice.
+    fn opening(&self, choice: u32) -> Vec<String>;
+    /// What is sent for one event, if anything.
+    fn event(&mut self, event: AnswerEvent) -> Vec<String>;
 }
 
 /// Writes a wire type as one line of JSON.
@@ -37,14 +32,14 @@ pub(crate) fn json_line(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("wire types have string keys and no failing serialisers")
 }
 
-/// Streams an answer of `num_choices` choices.
+/// Streams an answer.
 pub(crate) fn response(
     stream: TokenStream,
-    num_choices: u32,
+    expected: Expected,
     format: impl ChunkFormat,
     keep_alive: Duration,
 ) -> Response {
-    let data = chunks(stream, num_choices, format);
+    let data = chunks(stream, expected, format);
     let events = data.map(|data| Ok::<_, Infallible>(Event::default().data(data)));
     let keep_alive = KeepAlive::new().interval(keep_alive).text("keep-alive");
     let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
@@ -56,25 +51,28 @@ pub(crate) fn response(
 /// The data of each event, in order.
 fn chunks(
     stream: TokenStream,
-    num_choices: u32,
+    expected: Expected,
     format: impl ChunkFormat,
 ) -> impl Stream<Item = String> + Send + 'static {
-    let queue: VecDeque<String> = (0..num_choices).filter_map(|choice| format.opening(choice)).collect();
-    let events = Box::pin(answer::events(stream, num_choices));
-    futures::stream::unfold((queue, events, format), |(mut queue, mut events, format)| async move {
-        if queue.is_empty() {
-            queue.extend(write(events.next().await?, &format));
+    let queue: VecDeque<String> =
+        (0..expected.num_choices()).flat_map(|choice| format.opening(choice)).collect();
+    let events = Box::pin(answer::events(stream, expected));
+    futures::stream::unfold((queue, events, format), |(mut queue, mut events, mut format)| async move {
+        // Events that nothing is sent for are passed over.
+        while queue.is_empty() {
+            queue.extend(write(events.next().await?, &mut format));
         }
         let data = queue.pop_front()?;
         Some((data, (queue, events, format)))
     })
 }
 
-fn write(event: Result<AnswerEvent, AnswerError>, format: &impl ChunkFormat) -> Vec<String> {
+fn write(event: Result<AnswerEvent, AnswerError>, format: &mut impl ChunkFormat) -> Vec<String> {
     match event {
-        Ok(AnswerEvent::Text { choice, text }) => vec![format.text(choice, &text)],
-        Ok(AnswerEvent::Finished { choice, reason }) => vec![format.finished(choice, reason)],
-        Ok(AnswerEvent::Done(usage)) => format.usage(usage).into_iter().chain([DONE.to_owned()]).collect(),
+        Ok(event @ AnswerEvent::Done(_)) => {
+            format.event(event).into_iter().chain([DONE.to_owned()]).collect()
+        }
+        Ok(event) => format.event(event),
         Err(error) => vec![json_line(&ApiError::from(error).body()), DONE.to_owned()],
     }
 }

@@ -2,6 +2,7 @@
 
 mod errors;
 mod fake;
+mod fields;
 mod generating;
 mod leaving;
 mod other;

@@ -10,7 +10,7 @@ use spillway_types::Prompt;
 use crate::http::error::ApiError;
 use crate::http::extract;
 use crate::http::generation::served_model;
-use crate::http::params::chat_prompt;
+use crate::http::params::conversation;
 use crate::http::request_error::RequestError;
 use crate::http::state::AppState;
 
@@ -23,7 +23,7 @@ pub(crate) async fn tokenize(
     let model = served_model(&state, body.model.as_deref())?;
     let prompt = match (body.prompt, body.messages) {
         (Some(text), None) => Prompt::Text(text),
-        (None, Some(messages)) => chat_prompt(messages)?,
+        (None, Some(messages)) => Prompt::Chat(conversation(messages)?),
         (None, None) => return Err(RequestError::Missing { param: "prompt".to_owned() }.into()),
         (Some(_), Some(_)) => {
             let message = "`prompt` and `messages` exclude each other: send one of them";

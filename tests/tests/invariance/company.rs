@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use spillway_models::DtypePolicy;
 use spillway_tests::{Answer, Ask, Choice, Knobs, LoadKnobs, TestEngine, TestModel, tiny_model};
-use spillway_types::{BlockId, CacheSalt, Sampling};
+use spillway_types::{BlockId, CacheSalt, Penalties, Sampling, TokenBias, TokenConstraints, TokenId};
 
 use crate::workload::Workload;
 
@@ -180,4 +180,76 @@ fn hang_up(engine: &TestEngine, asks: &[Ask], who: usize, num_before: u64) -> Ve
 
 fn tokens(answer: &Answer) -> Vec<&Vec<u32>> {
     answer.choices.iter().map(|choice| &choice.tokens).collect()
+}
+
+/// Goal: penalties, biases and bad words see the sequence's own tokens and nothing else, wherever it runs. Method: some
+/// of each in a crowd that is cut, preempted and overlapped, against the same requests alone.
+#[test]
+fn rules_about_tokens_do_not_depend_on_company() {
+    let model = model();
+    let workload = Workload::random(VOCAB_SIZE);
+    let penalties = Penalties::new(1.3, 0.4, 0.6).expect("in range");
+    let bias =
+        vec![TokenBias { token: TokenId(7), bias: 2.5 }, TokenBias { token: TokenId(300), bias: -100.0 }];
+    let asks: Vec<Ask> = workload
+        .asks(16)
+        .into_iter()
+        .zip(0_u32..)
+        .map(|(ask, index)| {
+            let sampling = if index % 2 == 0 { Sampling::Greedy } else { random_sampling() };
+            let constraints = TokenConstraints {
+                allowed: (index % 5 == 0).then(|| (0..VOCAB_SIZE).step_by(3).map(TokenId).collect()),
+                bias: if index % 3 == 0 { bias.clone() } else { Vec::new() },
+                bad_words: if index % 4 == 1 {
+                    vec!["a".to_owned(), "the one".to_owned()]
+                } else {
+                    Vec::new()
+                },
+            };
+            Ask {
+                penalties,
+                constraints,
+                min_tokens: 5,
+                ignore_eos: false,
+                ..ask.random(sampling, index.into())
+            }
+        })
+        .collect();
+    let roomy = TestEngine::start(&model, &Knobs { prefix_caching: false, ..Knobs::default() });
+    let alone: Vec<Choice> =
+        asks.iter().map(|ask| roomy.run(std::slice::from_ref(ask))[0].only().clone()).collect();
+    let free = roomy.run(&[Ask { penalties: Penalties::NONE, ..asks[1].clone() }]);
+    assert_ne!(free[0].only().tokens, alone[1].tokens, "penalties change what comes");
+    roomy.stop();
+    for (choice, index) in alone.iter().zip(0..) {
+        assert!(choice.tokens.len() >= 5, "{index} ended after {} tokens", choice.tokens.len());
+        if index % 5 == 0 {
+            assert!(choice.tokens.iter().all(|token| token % 3 == 0), "{index}: {:?}", choice.tokens);
+        }
+    }
+    for (depth, max_num_batched_tokens) in [(1, 2048), (2, 2048), (1, 19), (2, 19)] {
+        let engine = TestEngine::start(&model, &Knobs { max_num_batched_tokens, ..crowded(depth) });
+        for _ in 0..2 {
+            for (answer, alone) in engine.run(&asks).iter().zip(&alone) {
+                assert_eq!(answer.only().tokens, alone.tokens, "depth {depth}");
+                assert_eq!(answer.only().logprob_bits(), alone.logprob_bits(), "depth {depth}");
+            }
+        }
+        assert!(engine.stop().num_preemptions > 0, "the crowd was too small");
+    }
+}
+
+#[test]
+fn a_request_that_excludes_all_tokens_fails_alone() {
+    let model = model();
+    let engine = TestEngine::start(&model, &Knobs { depth: 2, ..Knobs::default() });
+    let prompt = &Workload::random(VOCAB_SIZE).prompts[5];
+    let end = model.end_tokens().to_vec();
+    let constraints = TokenConstraints { allowed: Some(end), ..TokenConstraints::default() };
+    let stuck = Ask { constraints, min_tokens: 2, ..Ask::greedy(prompt, 4) };
+    let answers = engine.run_each(&[stuck, Ask::greedy(prompt, 4)]);
+    let error = answers[0].as_ref().expect_err("nothing is left").to_string();
+    assert!(error.starts_with("no token is left to choose from at position"), "{error}");
+    assert!(answers[1].is_ok());
+    engine.stop();
 }

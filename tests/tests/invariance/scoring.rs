@@ -2,7 +2,7 @@
 
 use spillway_models::DtypePolicy;
 use spillway_tests::{Answer, Ask, Knobs, LoadKnobs, TestEngine, TestModel, tiny_model};
-use spillway_types::{ScoredToken, TopLogprobs};
+use spillway_types::{AnswerToken, TopLogprobs};
 
 use crate::workload::Workload;
 
@@ -18,7 +18,7 @@ fn scored(prompt: &[u32], max_tokens: u32) -> Ask {
     Ask { logprobs: top(3), prompt_logprobs: top(3), ..Ask::greedy(prompt, max_tokens) }
 }
 
-fn bits(scored: &[ScoredToken]) -> Vec<(u32, u32)> {
+fn bits(scored: &[AnswerToken]) -> Vec<(u32, u32)> {
     scored.iter().map(|scored| (scored.token.0, scored.logprob.to_bits())).collect()
 }
 
@@ -34,8 +34,8 @@ fn the_score_of_a_token_is_what_a_prompt_that_ends_before_it_gives() {
     for (position, scored_token) in (1..).zip(&whole.prompt) {
         assert_eq!(scored_token.token.0, prompt[position], "in order");
         let next = engine.run(&[scored(&prompt[..position], 1)]).remove(0);
-        let here = scored_token.ranking.as_ref().expect("it was asked for");
-        assert_eq!(next.only().rankings[0].top, here.top, "position {position}");
+        let here = scored_token.detail.as_ref().expect("it was asked for");
+        assert_eq!(next.only().details[0].top, here.top, "position {position}");
         // The same row of logits also tells how likely the prompt's token was.
         let normaliser = here.top.iter().find(|best| best.token == scored_token.token);
         if let Some(best) = normaliser {
@@ -47,7 +47,7 @@ fn the_score_of_a_token_is_what_a_prompt_that_ends_before_it_gives() {
     let again = engine.run(&[scored(&read, 1)]).remove(0);
     let generated: Vec<u32> = again.prompt[prompt.len() - 1..].iter().map(|s| s.logprob.to_bits()).collect();
     assert_eq!(generated, whole.only().logprob_bits());
-    assert!(whole.only().rankings.iter().all(|ranking| ranking.rank == 1), "greedy tokens are first");
+    assert!(whole.only().details.iter().all(|detail| detail.rank == 1), "greedy tokens are first");
     engine.stop();
 }
 

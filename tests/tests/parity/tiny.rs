@@ -5,7 +5,7 @@ use spillway_tests::{
     Ask, Choice, Knobs, LoadKnobs, RealModel, TestEngine, TestModel, demo_model, parity_cases, tiny_model,
     tiny_models,
 };
-use spillway_types::{Prompt, TokenId};
+use spillway_types::{ChatPrompt, Prompt, TokenId};
 
 use crate::compare::{check_cases, largest_difference};
 
@@ -18,8 +18,10 @@ fn every_tiny_model_gives_the_logits_and_tokens_of_hugging_face() {
         check_cases(&model, &Knobs::default(), &tiny.prompts);
         let engine = TestEngine::start(&model, &Knobs::default());
         for chat in tiny.chats.iter().filter(|chat| chat.end == spillway_text::PromptEnd::AssistantTurn) {
-            let ids =
-                engine.handle().tokenize(&Prompt::Chat(chat.messages.clone())).expect("it can be served");
+            let ids = engine
+                .handle()
+                .tokenize(&Prompt::Chat(ChatPrompt::new(chat.messages.clone())))
+                .expect("it can be served");
             let expected: Vec<TokenId> = chat.ids.iter().map(|&id| TokenId(id)).collect();
             assert_eq!(ids, expected, "{} {}", tiny.path, chat.rendered);
         }

@@ -112,8 +112,7 @@ impl World {
             ignore_eos: random.random_bool(0.5),
             priority: Priority::ALL[random.random_range(0..3)],
             cache_salt: random.random_bool(0.2).then(|| CacheSalt::new("own")),
-            logprobs: None,
-            prompt_logprobs: None,
+            ..Ask::greedy(&[], 1)
         }
     }
 

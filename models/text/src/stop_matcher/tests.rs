@@ -6,7 +6,8 @@ use super::*;
 
 /// Shows `pieces` one by one. Returns what was shown after each, at the end, and the status.
 fn run(stops: &[&str], pieces: &[&str]) -> (String, StopStatus) {
-    let mut matcher = StopMatcher::new(StopStrings::new(stops.iter().map(|&stop| stop.to_owned())));
+    let mut matcher =
+        StopMatcher::new(StopStrings::new(stops.iter().map(|&stop| stop.to_owned())), StopText::LeaveOut);
     let mut shown = String::new();
     for piece in pieces {
         matcher.push(piece, &mut shown);
@@ -35,13 +36,35 @@ fn finds_a_stop_string_across_pieces_and_shows_nothing_of_it() {
 }
 
 #[test]
+fn a_stop_string_may_be_shown_and_nothing_after_it() {
+    let stops = StopStrings::new(["END".to_owned()]);
+    let mut matcher = StopMatcher::new(stops, StopText::Include);
+    let mut shown = String::new();
+    matcher.push("a E", &mut shown);
+    assert_eq!(matcher.push("ND b", &mut shown), StopStatus::Stopped { stop_idx: 0 });
+    assert_eq!(shown, "a END");
+}
+
+/// Goal: what is complete too early is text; what is only begun may still be met.
+#[test]
+fn a_stop_string_that_is_passed_over_is_text() {
+    let stops = StopStrings::new(["ab".to_owned(), "xyz".to_owned()]);
+    let mut matcher = StopMatcher::new(stops, StopText::LeaveOut);
+    let mut shown = String::new();
+    assert_eq!(matcher.pass_over("ab ab xy", &mut shown), StopStatus::Open);
+    assert_eq!(shown, "ab ab ");
+    assert_eq!(matcher.push("z", &mut shown), StopStatus::Stopped { stop_idx: 1 });
+    assert_eq!(shown, "ab ab ");
+}
+
+#[test]
 fn shows_at_the_end_what_was_held_back() {
     assert_eq!(run(&["</s>"], &["a <", "/s"]), ("a </s".to_owned(), StopStatus::Open));
 }
 
 #[test]
 fn holds_back_no_more_than_could_begin_a_stop_string() {
-    let mut matcher = StopMatcher::new(StopStrings::new(["aab".to_owned()]));
+    let mut matcher = StopMatcher::new(StopStrings::new(["aab".to_owned()]), StopText::LeaveOut);
     let mut shown = String::new();
     matcher.push("xaaa", &mut shown);
     assert_eq!(shown, "xa");
@@ -61,7 +84,7 @@ fn without_stop_strings_nothing_is_held_back() {
     let stops = StopStrings::new([String::new()]);
     assert!(stops.is_empty());
     let mut shown = String::new();
-    StopMatcher::new(stops).push("text", &mut shown);
+    StopMatcher::new(stops, StopText::LeaveOut).push("text", &mut shown);
     assert_eq!(shown, "text");
 }
 
@@ -71,7 +94,7 @@ proptest! {
         stops in prop::collection::vec("[abé]{0,4}", 0..5),
         pieces in prop::collection::vec("[abé]{0,5}", 0..12),
     ) {
-        let mut matcher = StopMatcher::new(StopStrings::new(stops.clone()));
+        let mut matcher = StopMatcher::new(StopStrings::new(stops.clone()), StopText::LeaveOut);
         let (expected, status) = naive(&stops, &pieces.concat());
         let mut shown = String::new();
         for piece in &pieces {

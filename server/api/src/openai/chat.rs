@@ -4,44 +4,31 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChunkUsage, FinishReason, RequestPriority, Stop, StreamOptions, Usage};
+use super::{ChatLogprobs, ChunkUsage, FinishReason, PromptLogprobs, StopReason, Usage};
 
-/// Body of a chat request: the fields that are honoured.
+/// The fields that only a chat request has.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ChatRequest {
     /// The conversation, oldest message first.
     pub messages: Vec<Message>,
     /// Served name of the model; the only one if absent.
     pub model: Option<String>,
-    /// Randomness: 0 always takes the most likely token.
-    pub temperature: Option<f32>,
-    /// Sample from the most likely tokens whose probabilities sum to this.
-    pub top_p: Option<f32>,
-    /// Sample from this many of the most likely tokens; 0 or -1 is off.
-    pub top_k: Option<i64>,
-    /// Sample from tokens at least this fraction as likely as the most likely one.
-    pub min_p: Option<f32>,
-    /// The same seed gives the same answer.
-    pub seed: Option<i64>,
     /// Most tokens to generate, in older clients' word.
     pub max_tokens: Option<u32>,
     /// Most tokens to generate.
     pub max_completion_tokens: Option<u32>,
-    /// Texts that end the answer.
-    pub stop: Option<Stop>,
-    /// Go on when the model says that it is done.
-    pub ignore_eos: Option<bool>,
-    /// Choices to generate.
-    pub n: Option<u32>,
-    /// Answer as server-sent events.
-    pub stream: Option<bool>,
-    /// What the stream shall hold.
-    pub stream_options: Option<StreamOptions>,
-    /// Owner of the prefix-cache entries.
-    pub cache_salt: Option<String>,
-    /// Class in the waiting queue.
-    pub priority: Option<RequestPriority>,
+    /// Whether each token is told with its log-probability.
+    pub logprobs: Option<bool>,
+    /// How many alternatives are told for each token.
+    pub top_logprobs: Option<u32>,
+    /// Whether the answer begins with the last message, if that is the assistant's.
+    pub echo: Option<bool>,
+    /// Whether the prompt ends with the opening of an assistant's turn.
+    pub add_generation_prompt: Option<bool>,
+    /// Whether the model goes on with the last message.
+    pub continue_final_message: Option<bool>,
+    /// Further variables for the chat template.
+    pub chat_template_kwargs: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// One message of the conversation.
@@ -50,10 +37,45 @@ pub struct ChatRequest {
 pub struct Message {
     /// Who speaks.
     pub role: MessageRole,
-    /// What is said.
-    pub content: Content,
+    /// What is said. An assistant may say nothing and call tools.
+    pub content: Option<Content>,
     /// The speaker's name.
     pub name: Option<String>,
+    /// Calls that an assistant made.
+    pub tool_calls: Option<Vec<ToolCall>>,
+    /// The call that a tool answers.
+    pub tool_call_id: Option<String>,
+}
+
+/// A call of a tool, as an assistant made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolCall {
+    /// Its name, which the tool's answer repeats.
+    pub id: String,
+    /// Always `function`.
+    #[serde(rename = "type")]
+    pub kind: ToolKind,
+    /// What was called.
+    pub function: FunctionCall,
+}
+
+/// What kind of tool was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolKind {
+    /// A function of the client's.
+    Function,
+}
+
+/// The function that was called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionCall {
+    /// Its name.
+    pub name: String,
+    /// Its arguments, as the text of a JSON object.
+    pub arguments: String,
 }
 
 /// Who speaks.
@@ -68,6 +90,8 @@ pub enum MessageRole {
     User,
     /// The model.
     Assistant,
+    /// The result of a tool call.
+    Tool,
 }
 
 /// What is said: text, or a list of parts.
@@ -106,6 +130,9 @@ pub struct ChatCompletion {
     pub choices: Vec<ChatChoice>,
     /// What it cost.
     pub usage: Usage,
+    /// What is known of the prompt's tokens, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_logprobs: Option<PromptLogprobs>,
 }
 
 impl ChatCompletion {
@@ -120,10 +147,12 @@ pub struct ChatChoice {
     pub index: u32,
     /// What the model said.
     pub message: AssistantMessage,
-    /// Always `null`: log-probabilities are not offered.
-    pub logprobs: Option<()>,
+    /// What is known of its tokens, if that was asked for.
+    pub logprobs: Option<ChatLogprobs>,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// What of the client's it stopped at.
+    pub stop_reason: Option<StopReason>,
 }
 
 /// What the model said.
@@ -167,10 +196,13 @@ pub struct ChatChunkChoice<'a> {
     pub index: u32,
     /// What is new.
     pub delta: ChatDelta<'a>,
-    /// Always `null`: log-probabilities are not offered.
-    pub logprobs: Option<()>,
+    /// What is known of the chunk's tokens, if that was asked for.
+    pub logprobs: Option<ChatLogprobs>,
     /// Why it ended, in its last chunk.
     pub finish_reason: Option<FinishReason>,
+    /// What of the client's it stopped at, in its last chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<StopReason>,
 }
 
 /// New text of one choice.

@@ -2,43 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChunkUsage, FinishReason, RequestPriority, Stop, StreamOptions, Usage};
+use super::{ChunkUsage, CompletionLogprobs, FinishReason, PromptLogprobs, StopReason, Usage};
 
-/// Body of a completion request: the fields that are honoured. Those of the same name mean what they mean in
-/// [`ChatRequest`](super::ChatRequest).
+/// The fields that only a completion request has, or that mean something else in a chat.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct CompletionRequest {
     /// What to go on from: one prompt or several.
     pub prompt: PromptInput,
     /// Served name of the model; the only one if absent.
     pub model: Option<String>,
-    /// Randomness: 0 always takes the most likely token.
-    pub temperature: Option<f32>,
-    /// Sample from the most likely tokens whose probabilities sum to this.
-    pub top_p: Option<f32>,
-    /// Sample from this many of the most likely tokens; 0 or -1 is off.
-    pub top_k: Option<i64>,
-    /// Sample from tokens at least this fraction as likely as the most likely one.
-    pub min_p: Option<f32>,
-    /// The same seed gives the same answer.
-    pub seed: Option<i64>,
     /// Most tokens to generate for each choice; 16 if absent.
     pub max_tokens: Option<u32>,
-    /// Texts that end the answer.
-    pub stop: Option<Stop>,
-    /// Go on when the model says that it is done.
-    pub ignore_eos: Option<bool>,
-    /// Choices to generate for each prompt.
-    pub n: Option<u32>,
-    /// Answer as server-sent events.
-    pub stream: Option<bool>,
-    /// What the stream shall hold.
-    pub stream_options: Option<StreamOptions>,
-    /// Owner of the prefix-cache entries.
-    pub cache_salt: Option<String>,
-    /// Class in the waiting queue.
-    pub priority: Option<RequestPriority>,
+    /// How many alternatives are told for each token, with its log-probability.
+    pub logprobs: Option<u32>,
+    /// Whether each choice begins with its prompt.
+    pub echo: Option<bool>,
+    /// Choices to generate for each prompt, of which the best `n` are answered.
+    pub best_of: Option<u32>,
 }
 
 /// One prompt or several, each as text or as token ids.
@@ -85,12 +65,17 @@ impl Completion {
 pub struct CompletionChoice {
     /// Position among the choices.
     pub index: u32,
-    /// The text, without the prompt.
+    /// The text, after the prompt if that was to be echoed.
     pub text: String,
-    /// Always `null`: log-probabilities are not offered.
-    pub logprobs: Option<()>,
+    /// What is known of its tokens, if that was asked for.
+    pub logprobs: Option<CompletionLogprobs>,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// What of the client's it stopped at.
+    pub stop_reason: Option<StopReason>,
+    /// What is known of the prompt's tokens, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_logprobs: Option<PromptLogprobs>,
 }
 
 /// One event of a streamed answer.
@@ -118,10 +103,13 @@ pub struct CompletionChunkChoice<'a> {
     pub index: u32,
     /// The new text.
     pub text: &'a str,
-    /// Always `null`: log-probabilities are not offered.
-    pub logprobs: Option<()>,
+    /// What is known of the chunk's tokens, if that was asked for.
+    pub logprobs: Option<CompletionLogprobs>,
     /// Why it ended, in its last chunk.
     pub finish_reason: Option<FinishReason>,
+    /// What of the client's it stopped at, in its last chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<StopReason>,
 }
 
 #[cfg(test)]

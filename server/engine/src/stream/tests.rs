@@ -3,7 +3,7 @@
 use std::task::Waker;
 
 use spillway_text::{Ends, TokenizerConfig};
-use spillway_types::TokenId;
+use spillway_types::{Sampling, Seed};
 
 use super::*;
 
@@ -19,6 +19,10 @@ struct Rig {
 }
 
 fn rig(n: u64, stop: &[&str]) -> Rig {
+    rig_with(n, stop, SamplingParams::new(Sampling::Greedy, Seed(0)))
+}
+
+fn rig_with(n: u64, stop: &[&str], params: SamplingParams) -> Rig {
     let tokenizer = Tokenizer::from_hf_json(TOKENIZER, &TokenizerConfig::default()).expect("a tokenizer");
     let tokenizer = Arc::new(tokenizer);
     let (update_sender, updates) = mpsc::unbounded_channel();
@@ -29,8 +33,10 @@ fn rig(n: u64, stop: &[&str]) -> Rig {
         control: control_sender,
         tokenizer: Arc::clone(&tokenizer),
         prompt_tokens: 3,
+        prompt_text: None,
         seq_ids: (0..n).map(SeqId).collect(),
-        stop: stop.iter().map(ToString::to_string).collect(),
+        model_end_tokens: Arc::from([TokenId(2)]),
+        params: SamplingParams { stop: stop.iter().map(ToString::to_string).collect(), ..params },
     });
     Rig { tokenizer, updates: Some(update_sender), control, stream }
 }
@@ -76,12 +82,16 @@ fn summary(events: &[Result<GenerateEvent, EngineError>]) -> String {
     for event in events {
         let end = match event {
             Ok(GenerateEvent::Started { prompt_tokens }) => format!(" started {prompt_tokens}"),
-            Ok(GenerateEvent::PromptScored { tokens }) => format!(" scored {}", tokens.len()),
+            Ok(GenerateEvent::Prompt { prompt, .. }) => format!(" prompt {:?}", prompt.text),
+            Ok(GenerateEvent::PromptScored { tokens, .. }) => format!(" scored {}", tokens.len()),
             Ok(GenerateEvent::Delta(delta)) => {
                 text.push_str(&delta.text);
                 continue;
             }
-            Ok(GenerateEvent::Finished { choice, reason }) => format!(" {choice}:{}", reason.as_str()),
+            Ok(GenerateEvent::Finished { choice, reason, stop }) => match stop {
+                None => format!(" {choice}:{}", reason.as_str()),
+                Some(stop) => format!(" {choice}:{}({stop:?})", reason.as_str()),
+            },
             Ok(GenerateEvent::Done(usage)) => {
                 format!(" done {}/{}", usage.cached_tokens, usage.completion_tokens)
             }
@@ -152,7 +162,9 @@ fn a_dropped_stream_aborts_its_request() {
 #[test]
 fn a_failed_step_and_a_lost_engine_are_errors() {
     let mut failed = rig(1, &[]);
-    failed.update(Update::Failed { message: "broke".to_owned() });
+    failed.update(Update::Failed {
+        error: EngineError::StepFailed { request_id: REQUEST, message: "broke".to_owned() },
+    });
     assert!(summary(&failed.read()).contains("error: request 7 failed in a step: broke"));
     let mut lost = rig(1, &[]);
     lost.updates = None;

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use spillway_types::{ChatEnd, ChatPrompt};
+
 use super::*;
 use crate::{BackendLoad, Capabilities};
 
-const CHAT: Prompt = Prompt::Chat(Vec::new());
+const CHAT: Prompt =
+    Prompt::Chat(ChatPrompt { messages: Vec::new(), end: ChatEnd::AssistantTurn, arguments: None });
 const TEXT: Prompt = Prompt::Text(String::new());
 
 fn candidate(backend_idx: usize, id: &str, num_waiting: u32, num_running: u32) -> Candidate {

@@ -1,7 +1,5 @@
 //! Routing over backends that answer from memory.
 
-use std::num::NonZeroU32;
-
 use futures::executor::block_on;
 use spillway_types::{GenerateEvent, Priority, RequestId, Sampling, SamplingParams, Seed, Usage};
 
@@ -43,16 +41,8 @@ fn request(model: &str) -> GenerateRequest {
         request_id: RequestId(1),
         model: ModelId::new(model),
         prompt: Prompt::Text("hello".to_owned()),
-        params: SamplingParams {
-            sampling: Sampling::Greedy,
-            seed: Seed(0),
-            n: NonZeroU32::MIN,
-            max_tokens: None,
-            stop: Vec::new(),
-            ignore_eos: false,
-            logprobs: None,
-            prompt_logprobs: None,
-        },
+        truncation: None,
+        params: SamplingParams::new(Sampling::Greedy, Seed(0)),
         priority: Priority::Normal,
         cache_salt: None,
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 
-fn refused<T: RequestBody>(body: &str) -> String {
+fn refused<T: FromBody>(body: &str) -> String {
     match parse::<T>(body.as_bytes()) {
         Ok(_) => panic!("{body} was taken"),
         Err(error) => error.to_string(),
@@ -31,8 +31,8 @@ fn names_fields_that_are_unknown_unsupported_or_missing() {
     for (body, expected) in [
         (chat("temprature", json!(1)), "unknown field `temprature`"),
         (chat("temprature", json!(null)), "unknown field `temprature`"),
-        (chat("logprobs", json!(true)), "`logprobs` is not supported: leave it out or send false"),
-        (chat("user", json!("ann")), "`user` is not supported: leave it out"),
+        (chat("store", json!(true)), "`store` is not supported: leave it out or send false"),
+        (chat("prediction", json!({})), "`prediction` is not supported: leave it out"),
         (
             chat("response_format", json!({"type": "json_object"})),
             "`response_format` is not supported: leave it out or send {\"type\":\"text\"}",
@@ -56,8 +56,8 @@ fn names_what_is_wrong_inside_messages() {
         (json!({"role": "assistant", "content": null}), "`messages[0].content` is missing"),
         (json!({"content": "hi"}), "`messages[0].role` is missing"),
         (
-            json!({"role": "assistant", "content": "", "tool_calls": [{}]}),
-            "`messages[0].tool_calls` is not supported: leave it out or send []",
+            json!({"role": "assistant", "tool_calls": [{"id": "a", "type": "function"}]}),
+            "`messages[0].tool_calls[0]`: missing field `function`",
         ),
         (
             json!({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}),
@@ -76,8 +76,8 @@ fn names_what_is_wrong_inside_messages() {
     ] {
         assert_eq!(refused::<ChatRequest>(&json!({"messages": [message]}).to_string()), expected);
     }
-    let tool = json!({"messages": [{"role": "tool", "content": "4"}]}).to_string();
-    assert!(refused::<ChatRequest>(&tool).starts_with("`messages[0].role`: unknown variant `tool`"));
+    let critic = json!({"messages": [{"role": "critic", "content": "4"}]}).to_string();
+    assert!(refused::<ChatRequest>(&critic).starts_with("`messages[0].role`: unknown variant `critic`"));
 }
 
 #[test]
@@ -87,10 +87,10 @@ fn names_the_field_of_a_wrong_type() {
         ("n", json!(-1)),
         ("stop", json!(3)),
         ("stream", json!("yes")),
-        ("priority", json!("urgent")),
+        ("priority", json!([1])),
         ("seed", json!(1.5)),
     ] {
-        let message = refused::<ChatRequest>(&chat(field, value));
+        let message = refused::<Body<ChatRequest>>(&chat(field, value));
         assert!(message.starts_with(&format!("`{field}`: ")), "{message}");
     }
     let message = refused::<CompletionRequest>(r#"{"prompt": [1, "a"]}"#);
@@ -109,8 +109,9 @@ fn takes_defaults_that_clients_write_out() {
         "response_format": {"type": "text"}, "tools": [], "tool_choice": "auto", "logit_bias": {}, "user": null,
         "priority": 0, "stream": false, "stream_options": null, "repetition_penalty": 1.0,
     });
-    let request = parse::<ChatRequest>(body.to_string().as_bytes()).expect("nothing is asked for");
-    assert_eq!((request.messages.len(), request.n, request.priority), (3, Some(1), None));
+    let request = parse::<Body<ChatRequest>>(body.to_string().as_bytes()).expect("nothing is asked for");
+    assert_eq!((request.own.messages.len(), request.generation.n), (3, Some(1)));
+    assert_eq!((request.generation.priority, request.own.logprobs), (None, None));
 }
 
 #[test]

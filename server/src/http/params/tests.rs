@@ -1,69 +1,75 @@
 //! Ranges, limits and defaults.
 
+use spillway_api::openai::{Content, ContentPart, Message, MessageRole, PromptInput, StreamOptions};
+use spillway_types::{ChatMessage, ChatPrompt, Role, Sampling};
+
 use super::*;
 
 const DEFAULTS: SamplingDefaults =
     SamplingDefaults { temperature: 0.6, top_p: 0.9, top_k: NonZeroU32::new(50), min_p: 0.0 };
 
-fn refused(fields: GenerationFields) -> String {
-    fields.check(&DEFAULTS).expect_err("out of range").to_string()
+fn check(fields: GenerationRequest) -> Result<GenerationParams, RequestError> {
+    GenerationParams::check(fields, &OwnFields::default(), &DEFAULTS)
+}
+
+fn refused(fields: GenerationRequest) -> String {
+    check(fields).expect_err("out of range").to_string()
 }
 
 #[test]
 fn absent_fields_take_the_models_defaults() {
-    let params = GenerationFields::default().check(&DEFAULTS).expect("nothing is asked for");
-    assert_eq!(Ok(params.sampling), Sampling::new(0.6, NonZeroU32::new(50), 0.9, 0.0));
-    assert_eq!((params.n.get(), params.max_tokens, params.seed), (1, None, None));
+    let params = check(GenerationRequest::default()).expect("nothing is asked for");
+    assert_eq!(Ok(params.sampling.sampling), Sampling::new(0.6, NonZeroU32::new(50), 0.9, 0.0));
+    assert_eq!((params.n.get(), params.sampling.max_tokens, params.seed), (1, None, None));
     assert_eq!((params.priority, params.delivery), (Priority::Normal, Delivery::Whole));
 }
 
 #[test]
 fn given_fields_replace_the_models_defaults() {
-    let fields = GenerationFields {
+    let fields = GenerationRequest {
         temperature: Some(1.5),
         top_p: Some(1.0),
         top_k: Some(-1),
         min_p: Some(0.1),
         seed: Some(-1),
-        priority: Some(RequestPriority::High),
-        ..GenerationFields::default()
+        priority: Some(RequestPriority::Name("high".to_owned())),
+        ..GenerationRequest::default()
     };
-    let params = fields.check(&DEFAULTS).expect("all in range");
-    assert_eq!(Ok(params.sampling), Sampling::new(1.5, None, 1.0, 0.1));
+    let params = check(fields).expect("all in range");
+    assert_eq!(Ok(params.sampling.sampling), Sampling::new(1.5, None, 1.0, 0.1));
     assert_eq!((params.seed, params.priority), (Some(u64::MAX), Priority::High));
 }
 
 #[test]
 fn out_of_range_values_say_value_and_limit() {
-    let fields = GenerationFields::default;
+    let fields = GenerationRequest::default;
     let long = "x".repeat(1025);
     for (fields, expected) in [
-        (GenerationFields { n: Some(0), ..fields() }, "`n` is 0, must be from 1 to 128"),
-        (GenerationFields { n: Some(129), ..fields() }, "`n` is 129, must be from 1 to 128"),
-        (GenerationFields { max_tokens: Some(0), ..fields() }, "`max_tokens` is 0, must be at least 1"),
+        (GenerationRequest { n: Some(0), ..fields() }, "`n` is 0, must be from 1 to 128"),
+        (GenerationRequest { n: Some(129), ..fields() }, "`n` is 129, must be from 1 to 128"),
         (
-            GenerationFields { temperature: Some(2.5), ..fields() },
+            GenerationRequest { temperature: Some(2.5), ..fields() },
             "`temperature` is 2.5, must be from 0 to 2",
         ),
-        (GenerationFields { top_k: Some(-2), ..fields() }, "`top_k` is -2, must be from -1 to 4294967295"),
+        (GenerationRequest { top_k: Some(-2), ..fields() }, "`top_k` is -2, must be from -1 to 4294967295"),
         (
-            GenerationFields { stop: Some(Stop::Many(vec!["a".to_owned(); 17])), ..fields() },
+            GenerationRequest { stop: Some(Stop::Many(vec!["a".to_owned(); 17])), ..fields() },
             "`stop` has 17 strings, limit 16",
         ),
         (
-            GenerationFields { stop: Some(Stop::One(String::new())), ..fields() },
+            GenerationRequest { stop: Some(Stop::One(String::new())), ..fields() },
             "`stop` has a string of 0 bytes, must be from 1 to 1024",
         ),
         (
-            GenerationFields { stop: Some(Stop::One(long)), ..fields() },
+            GenerationRequest { stop: Some(Stop::One(long)), ..fields() },
             "`stop` has a string of 1025 bytes, must be from 1 to 1024",
         ),
         (
-            GenerationFields { cache_salt: Some(String::new()), ..fields() },
+            GenerationRequest { cache_salt: Some(String::new()), ..fields() },
             "`cache_salt` has 0 bytes, must be from 1 to 256",
         ),
         (
-            GenerationFields { stream_options: Some(StreamOptions::default()), ..fields() },
+            GenerationRequest { stream_options: Some(StreamOptions::default()), ..fields() },
             "`stream_options` is only for streams: set `stream` to true or leave it out",
         ),
     ] {
@@ -73,17 +79,17 @@ fn out_of_range_values_say_value_and_limit() {
 
 #[test]
 fn a_stream_holds_its_usage_only_if_asked() {
-    let fields = |include_usage| GenerationFields {
+    let fields = |include_usage| GenerationRequest {
         stream: Some(true),
         stream_options: Some(StreamOptions { include_usage }),
-        ..GenerationFields::default()
+        ..GenerationRequest::default()
     };
     for (asked, usage) in [
         (Some(true), StreamUsage::Include),
         (Some(false), StreamUsage::LeaveOut),
         (None, StreamUsage::LeaveOut),
     ] {
-        let params = fields(asked).check(&DEFAULTS).expect("in range");
+        let params = check(fields(asked)).expect("in range");
         assert_eq!(params.delivery, Delivery::Stream { usage });
     }
 }
@@ -91,10 +97,16 @@ fn a_stream_holds_its_usage_only_if_asked() {
 #[test]
 fn text_parts_are_joined_by_line_feeds() {
     let part = |text: &str| ContentPart::Text { text: text.to_owned() };
-    let message =
-        Message { role: MessageRole::User, content: Content::Parts(vec![part("a"), part("b")]), name: None };
-    assert_eq!(chat_prompt(vec![message]), Ok(Prompt::Chat(vec![ChatMessage::new(Role::User, "a\nb")])));
-    assert!(chat_prompt(Vec::new()).is_err());
+    let message = Message {
+        role: MessageRole::User,
+        content: Some(Content::Parts(vec![part("a"), part("b")])),
+        name: None,
+        tool_calls: None,
+        tool_call_id: None,
+    };
+    let expected = ChatPrompt::new(vec![ChatMessage::new(Role::User, "a\nb")]);
+    assert_eq!(conversation(vec![message]), Ok(expected));
+    assert!(conversation(Vec::new()).is_err());
 }
 
 #[test]

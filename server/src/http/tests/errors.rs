@@ -40,7 +40,7 @@ async fn bad_fields_are_400_and_named() {
     let service = Setup::default().build();
     for (field, value, code) in [
         ("temprature", json!(1), "unknown_parameter"),
-        ("logit_bias", json!({"5": 1}), "unsupported_parameter"),
+        ("prediction", json!({}), "unsupported_parameter"),
         ("tools", json!([{}]), "unsupported_parameter"),
         ("temperature", json!("hot"), "invalid_type"),
         ("temperature", json!(3), "invalid_value"),

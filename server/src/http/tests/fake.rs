@@ -17,7 +17,7 @@ use spillway_router::{
     TokenStream,
 };
 use spillway_types::{
-    FinishReason, GenerateEvent, GenerateRequest, ModelId, Prompt, ScoredToken, TextDelta, TokenId, Usage,
+    AnswerToken, FinishReason, GenerateEvent, GenerateRequest, ModelId, Prompt, TextDelta, TokenId, Usage,
 };
 use tower::ServiceExt;
 
@@ -101,7 +101,7 @@ impl ModelText for ByteText {
     fn tokenize(&self, prompt: &Prompt) -> Result<Vec<TokenId>, BackendError> {
         let text = match prompt {
             Prompt::Text(text) => text.clone(),
-            Prompt::Chat(messages) => messages.iter().map(|message| message.content.as_str()).collect(),
+            Prompt::Chat(chat) => chat.messages.iter().map(|message| message.content.as_str()).collect(),
             Prompt::Tokens(tokens) => return Ok(tokens.clone()),
         };
         Ok(text.bytes().map(|byte| TokenId(byte.into())).collect())
@@ -202,13 +202,13 @@ pub(super) fn text(choice: u32, text: &str) -> Item {
     Ok(GenerateEvent::Delta(TextDelta {
         choice,
         text: text.to_owned(),
-        tokens: vec![ScoredToken { token: TokenId(1), logprob: -0.5, ranking: None }],
+        tokens: vec![AnswerToken { token: TokenId(1), logprob: -0.5, detail: None }],
     }))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "scripts are lists of stream items")]
 pub(super) fn finished(choice: u32, reason: FinishReason) -> Item {
-    Ok(GenerateEvent::Finished { choice, reason })
+    Ok(GenerateEvent::Finished { choice, reason, stop: None })
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "scripts are lists of stream items")]

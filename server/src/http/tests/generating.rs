@@ -36,7 +36,7 @@ async fn a_chat_answer_has_text_usage_and_headers() {
             "id": id, "object": "chat.completion", "created": 1_700_000_000, "model": "tiny",
             "choices": [{
                 "index": 0, "message": {"role": "assistant", "content": "Hello 0", "refusal": null},
-                "logprobs": null, "finish_reason": "stop",
+                "logprobs": null, "finish_reason": "stop", "stop_reason": null,
             }],
             "usage": {
                 "prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8,

@@ -43,17 +43,25 @@ fn writes_an_answer_and_its_chunks_as_openai_does() {
             text: " world".to_owned(),
             logprobs: None,
             finish_reason: FinishReason::Length,
+            stop_reason: None,
+            prompt_logprobs: None,
         }],
         usage,
     };
-    expect![[r#"{"id":"cmpl-1","object":"text_completion","created":1,"model":"tiny","choices":[{"index":0,"text":" world","logprobs":null,"finish_reason":"length"}],"usage":{"prompt_tokens":4,"completion_tokens":2,"total_tokens":6,"prompt_tokens_details":{"cached_tokens":0}}}"#]]
+    expect![[r#"{"id":"cmpl-1","object":"text_completion","created":1,"model":"tiny","choices":[{"index":0,"text":" world","logprobs":null,"finish_reason":"length","stop_reason":null}],"usage":{"prompt_tokens":4,"completion_tokens":2,"total_tokens":6,"prompt_tokens_details":{"cached_tokens":0}}}"#]]
     .assert_eq(&serde_json::to_string(&answer).expect("it has only string keys"));
     let chunk = CompletionChunk {
         id: "cmpl-1",
         object: Completion::OBJECT,
         created: 1,
         model: "tiny",
-        choices: vec![CompletionChunkChoice { index: 0, text: " wor", logprobs: None, finish_reason: None }],
+        choices: vec![CompletionChunkChoice {
+            index: 0,
+            text: " wor",
+            logprobs: None,
+            finish_reason: None,
+            stop_reason: None,
+        }],
         usage: ChunkUsage::NotAsked,
     };
     expect![[r#"{"id":"cmpl-1","object":"text_completion","created":1,"model":"tiny","choices":[{"index":0,"text":" wor","logprobs":null,"finish_reason":null}]}"#]]
