@@ -7,7 +7,7 @@ use spillway_tests::{
 use spillway_text::{
     ChatInput, Detokenizer, Ends, Position, PromptEnd, SpecialText, TextError, Timestamp, Tokenizer,
 };
-use spillway_types::{ChatMessage, Prompt, Role, TokenId};
+use spillway_types::{ChatMessage, ChatPrompt, Prompt, Role, TokenId};
 
 fn ids(tokens: &[TokenId]) -> Vec<u32> {
     tokens.iter().map(|token| token.0).collect()
@@ -108,8 +108,10 @@ fn an_engine_tokenises_as_its_tokenizer_and_template_do() {
     }
     let chats = chat_cases(RealModel::Demo);
     for case in chats.iter().filter(|case| case.end == PromptEnd::AssistantTurn) {
-        let prompt =
-            engine.handle().tokenize(&Prompt::Chat(case.messages.clone())).expect("it can be served");
+        let prompt = engine
+            .handle()
+            .tokenize(&Prompt::Chat(ChatPrompt::new(case.messages.clone())))
+            .expect("it can be served");
         assert_eq!(ids(&prompt), case.ids, "{}", case.name);
     }
     engine.stop();
