@@ -174,7 +174,10 @@ fn whole(reply: &Reply, body: &Value) -> anyhow::Result<End> {
     for (choice, text) in choices.iter().zip(reply.texts()) {
         check_choice(&text, choice["finish_reason"].as_str(), body)?;
     }
-    let most = body["max_tokens"].as_u64().unwrap_or(u64::MAX).saturating_mul(choices.len() as u64);
+    let most = body["max_tokens"].as_u64().or(body["max_completion_tokens"].as_u64()).unwrap_or(u64::MAX);
+    // All choices are counted, also those that were not the best.
+    let num_generated = num_choices(body) as u64 * body["best_of"].as_u64().unwrap_or(1);
+    let most = most.saturating_mul(num_generated);
     let generated = reply.usage("/completion_tokens");
     ensure!(generated <= most, "{generated} tokens, at most {most} were asked for");
     Ok(End::Whole)
@@ -182,6 +185,10 @@ fn whole(reply: &Reply, body: &Value) -> anyhow::Result<End> {
 
 fn check_choice(text: &str, reason: Option<&str>, body: &Value) -> anyhow::Result<()> {
     ensure!(matches!(reason, Some("stop" | "length")), "ended with {reason:?}");
+    // Where these are asked for, a stop string may stand in the text.
+    if body["echo"] == true || body["include_stop_str_in_output"] == true || body["min_tokens"].is_u64() {
+        return Ok(());
+    }
     for stop in body["stop"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         ensure!(!text.contains(stop), "stop string {stop:?} is in {text:?}");
     }

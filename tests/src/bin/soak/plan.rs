@@ -8,6 +8,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use serde_json::{Map, Value, json};
+use spillway_api::fields::{Object, examples};
 use spillway_tests::Client;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -104,6 +105,7 @@ impl Planner {
             };
         }
         let mut body = params(random);
+        add_examples(&mut body, object(path), random);
         if path == CHAT {
             body.insert("messages".to_owned(), self.messages(random));
         } else {
@@ -161,13 +163,19 @@ impl Planner {
     fn malformed(&self, path: &str, random: &mut StdRng) -> String {
         let prompt =
             if path == CHAT { r#""messages":[{"role":"user","content":"a"}]"# } else { r#""prompt":"a""# };
-        match random.random_range(0..7) {
+        match random.random_range(0..9) {
             0 => format!("{{{prompt}"),
             1 => format!("{{{prompt},\"temprature\":1}}"),
             2 => format!("{{{prompt},\"temperature\":\"hot\"}}"),
             3 => format!("{{{prompt},\"max_tokens\":0}}"),
             4 => format!("{{{prompt},\"model\":\"no such model\"}}"),
             5 => "{\"messages\":[],\"prompt\":[]}".to_owned(),
+            6 | 7 => {
+                let wrong = examples(object(path)).flat_map(|example| example.wrong).collect::<Vec<_>>();
+                let (fragment, _) = pick(&wrong, random);
+                // The fragment's own members follow the prompt.
+                format!("{{{prompt},{}", fragment.trim_start_matches('{'))
+            }
             _ => json!({"prompt": vec![self.token_ids[0]; self.max_model_len as usize + 1]}).to_string(),
         }
     }
@@ -214,6 +222,38 @@ fn params(random: &mut StdRng) -> Map<String, Value> {
         }
     }
     params
+}
+
+fn object(path: &str) -> Object {
+    if path == CHAT { Object::Chat } else { Object::Completions }
+}
+
+/// Mixes examples of the table of fields into a request, and takes out what does not go together.
+fn add_examples(body: &mut Map<String, Value>, object: Object, random: &mut StdRng) {
+    for example in examples(object) {
+        if random.random_ratio(1, 8) {
+            let fragment = serde_json::from_str(pick(example.right, random));
+            let fragment: Map<String, Value> = fragment.expect("a test of the table parses every example");
+            body.extend(fragment);
+        }
+    }
+    let has = |body: &Map<String, Value>, name| body.get(name).is_some_and(|value| !value.is_null());
+    if has(body, "prompt_logprobs") || has(body, "best_of") {
+        body.insert("stream".to_owned(), json!(false));
+    }
+    if body.get("stream") != Some(&json!(true)) {
+        body.remove("stream_options");
+    }
+    if has(body, "best_of") {
+        body.insert("n".to_owned(), json!(2));
+    }
+    if has(body, "max_completion_tokens") {
+        body.remove("max_tokens");
+    }
+    let most = body.get("max_tokens").or(body.get("max_completion_tokens")).and_then(Value::as_u64);
+    if has(body, "min_tokens") && most.is_some_and(|most| most < 3) {
+        body.remove("min_tokens");
+    }
 }
 
 fn words(random: &mut StdRng, num_words: usize) -> String {
