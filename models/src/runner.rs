@@ -132,6 +132,9 @@ impl ModelRunner {
             // If it is missing, its row is an orphan, for it is also the row's last input.
             InputToken::Sampled { row } => self.previous[row as usize].unwrap_or(TokenId(0)),
         }));
+        // Should the model panic, then what continues this step must find missing tokens, not older ones.
+        self.previous.clear();
+        self.previous.resize(batch.rows.len(), None);
     }
 }
 

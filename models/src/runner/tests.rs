@@ -1,5 +1,6 @@
 //! The runner around a model that counts: tokens still to come, failing rows, failing steps.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use spillway_kernels::{CpuOptions, DType, Device};
@@ -11,7 +12,8 @@ use crate::kv_cache::KvLayout;
 use crate::model::Logits;
 use crate::spec::{Activation, Attention, DecoderSpec, LayerSpec, Norms, Rope, RopeScaling};
 
-/// Answers that the token after `t` is `t + 1`; after token 5 its logits are NaN, and token 6 breaks the step.
+/// Answers that the token after `t` is `t + 1`; after token 5 its logits are NaN, token 6 breaks the step, and
+/// at token 7 it panics.
 struct Counting {
     spec: DecoderSpec,
     logits: Vec<f32>,
@@ -38,6 +40,7 @@ impl Model for Counting {
                 if token.0 == 6 {
                     return Err(ModelError::OverLimit { name: "token", value: 6, limit: 5 });
                 }
+                assert_ne!(token.0, 7, "a planted panic");
                 let value = if token.0 == 5 { f32::NAN } else { 1.0 };
                 self.logits.extend((0..8).map(|id| if id == token.0 + 1 { value } else { 0.0 }));
             }
@@ -137,6 +140,18 @@ fn a_row_without_a_distribution_fails_alone_and_so_does_what_continues_it() {
     let both = [InputToken::Sampled { row: 0 }, InputToken::Sampled { row: 1 }];
     let second = runner.run(&batch(&both)).expect("only a row failed");
     assert_eq!(ids(&second), [Err(RowError::PreviousTokenMissing { position: 1 }), Ok(3)]);
+}
+
+#[test]
+fn rows_planned_on_a_step_that_panicked_find_no_token() {
+    let mut runner = runner();
+    runner.run(&batch(&[known(1)])).expect("the step is fine");
+    let panics = batch(&[known(2), known(7), known(3)]);
+    assert!(catch_unwind(AssertUnwindSafe(|| runner.run(&panics))).is_err());
+    let rows = [InputToken::Sampled { row: 2 }, InputToken::Sampled { row: 0 }, known(0)];
+    let next = runner.run(&batch(&rows)).expect("the step is fine");
+    let missing = Err(RowError::PreviousTokenMissing { position: 1 });
+    assert_eq!(ids(&next), [missing, missing, Ok(1)]);
 }
 
 #[test]
