@@ -136,7 +136,8 @@ impl Scheduler {
         let first = self.next_seq_id;
         self.next_seq_id.0 += u64::from(n);
         self.requests.add(request.request_id, first, n);
-        let template = self.template(&request, prompt_len);
+        let mut template = self.template(&request, prompt_len);
+        template.likely_cached = self.likely_cached(&mut template, &request.prompt);
         for (choice, tokens) in (0..n).zip(std::iter::repeat_n(request.prompt, n as usize)) {
             let seq_id = SeqId(first.0 + u64::from(choice));
             let mut sequence = Sequence { seq_id, choice, tokens, ..template.clone() };
@@ -211,6 +212,15 @@ impl Scheduler {
         &self.config
     }
 
+    /// Prompt tokens that no planned step computes: of sequences in line, less what the cache held when they came, and
+    /// the rest of prompts that are being computed. Preempted sequences count with all that they compute again.
+    pub fn queued_prompt_tokens(&self) -> u64 {
+        let in_line = self.waiting.in_line().map(|waiting| waiting.sequence.likely_uncached());
+        let begun =
+            self.running.values().map(|running| running.sequence.prompt_len.saturating_sub(running.computed));
+        in_line.chain(begun).map(u64::from).sum()
+    }
+
     /// Counts for metrics.
     pub fn stats(&self) -> SchedulerStats {
         SchedulerStats {
@@ -226,6 +236,17 @@ impl Scheduler {
             prefix_query_tokens: self.counts.prefix_query_tokens,
             prefix_hit_tokens: self.counts.prefix_hit_tokens,
         }
+    }
+
+    /// Tokens of a prompt that the prefix cache holds now.
+    fn likely_cached(&mut self, sequence: &mut Sequence, prompt: &[TokenId]) -> u32 {
+        if !self.config.prefix_caching || sequence.prefix != PrefixUse::Reuse {
+            return 0;
+        }
+        let block_tokens = self.config.block_size.tokens();
+        let max_blocks = (prompt.len() - 1) / block_tokens as usize;
+        self.pool.find_prefix(&mut sequence.chain, prompt, max_blocks, &mut self.buffers.found_blocks);
+        self.buffers.found_blocks.len() as u32 * block_tokens
     }
 
     /// The length of the prompt, if the request can be taken.
@@ -269,6 +290,7 @@ impl Scheduler {
             expected_len: prompt_len,
             chain: BlockChain::new(request.cache_salt.as_ref()),
             prefix: request.prefix,
+            likely_cached: 0,
             cached_tokens: None,
             rows_in_flight: 0,
             epoch: 0,

@@ -44,6 +44,8 @@ pub(crate) struct Sequence {
     pub(crate) chain: BlockChain,
     /// Whether it may begin with blocks of the prefix cache.
     pub(crate) prefix: PrefixUse,
+    /// Tokens of the prompt that were cached when it came; by its turn they may be more or fewer.
+    pub(crate) likely_cached: u32,
     /// Tokens that were cached at the first admission; absent before it.
     pub(crate) cached_tokens: Option<u32>,
     /// Rows planned for it in steps that are not completed.
@@ -72,6 +74,11 @@ impl Sequence {
     /// Full blocks of the prompt that leave at least one token to compute.
     pub(crate) fn shareable_blocks(&self, block_size: BlockSize) -> u32 {
         (self.prompt_len - 1) / block_size.tokens()
+    }
+
+    /// Tokens that are likely to be computed once it is its turn.
+    pub(crate) fn likely_uncached(&self) -> u32 {
+        self.known_len().saturating_sub(self.likely_cached)
     }
 
     /// The first sequence of the request, if this is another.

@@ -116,6 +116,11 @@ impl WaitingQueue {
         self.parts().flat_map(BTreeMap::values)
     }
 
+    /// All sequences but those put aside, which share a prompt with one that is not, in no useful order.
+    pub(crate) fn in_line(&self) -> impl Iterator<Item = &WaitingSequence> {
+        self.classes.iter().flat_map(BTreeMap::values)
+    }
+
     /// Number of sequences.
     pub(crate) fn len(&self) -> u32 {
         self.parts().map(BTreeMap::len).sum::<usize>() as u32

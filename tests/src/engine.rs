@@ -23,6 +23,9 @@ use crate::gate::Gate;
 use crate::model::{FirstLogits, TestModel};
 use crate::queue::Queue;
 
+/// On the engine's own clock, which only goes on when it is told to.
+const STEP_OVERDUE_AFTER: Duration = Duration::from_mins(1);
+
 /// Limits of one engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Knobs {
@@ -46,6 +49,8 @@ pub struct Knobs {
     pub prefix_caching: bool,
     /// How long a request waits until it rises by one class.
     pub ageing_interval: Duration,
+    /// Longest time that the prompts in line may take.
+    pub max_queue_ttft: Option<Duration>,
 }
 
 impl Default for Knobs {
@@ -61,6 +66,7 @@ impl Default for Knobs {
             depth: 1,
             prefix_caching: true,
             ageing_interval: Duration::from_hours(1),
+            max_queue_ttft: None,
         }
     }
 }
@@ -137,7 +143,11 @@ impl TestEngine {
             end_tokens: served.end_tokens,
             text: served.text,
             executor: Box::new(watched),
-            config: EngineConfig { scheduler: knobs.scheduler(), step_overdue_after: Duration::MAX },
+            config: EngineConfig {
+                scheduler: knobs.scheduler(),
+                step_overdue_after: STEP_OVERDUE_AFTER,
+                max_queue_ttft: knobs.max_queue_ttft,
+            },
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
         };
         let (handle, thread) = Engine::start(parts).expect("limits that go together");

@@ -79,3 +79,45 @@ fn nobody_overtakes_the_first_in_line() {
         "#]],
     );
 }
+
+/// Goal: the tokens in line are those that no step computes yet, less what the cache holds of them. Method: `a` takes
+/// two steps; `b` has two of its blocks in the cache; `c` has siblings, which share its prompt.
+#[test]
+fn prompt_tokens_are_queued_until_a_step_computes_them() {
+    check(
+        "
+        pool block_size=4 budget=8
+        queued
+        submit a prompt=13 shared=9
+        queued
+        step
+        queued
+        step
+        queued
+        submit b prompt=12 shared=9
+        queued
+        submit c prompt=6 n=3
+        queued
+        abort c
+        queued
+        abort b
+        queued
+        step
+        queued
+        ",
+        &expect![[r#"
+            queued 0
+            queued 13
+            step 1: prefill a[0..8]              free 96
+            queued 5
+            step 2: prefill a[8..13]             free 96
+            queued 0
+            queued 4
+            queued 10
+            queued 4
+            queued 0
+            step 3: decode a[13..14]             free 96
+            queued 0
+        "#]],
+    );
+}

@@ -9,7 +9,7 @@
 //! done b=end c=none d=x3   completes the oldest step; rows bring one token each, unless told otherwise
 //! step a=end        both
 //! fail 3            step 3 breaks
-//! abort a | finish a.1 | wait 60 | stats | table a
+//! abort a | finish a.1 | wait 60 | stats | queued | table a
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
@@ -134,6 +134,10 @@ impl Run {
             "finish" => self.scheduler.finish(self.seq_id(words.first()?)?),
             "wait" => self.now += Duration::from_secs(words.first()?.parse()?),
             "stats" => self.stats(),
+            "queued" => {
+                let tokens = self.scheduler.queued_prompt_tokens();
+                self.print(&format!("queued {tokens}"));
+            }
             "table" => {
                 let name = words.first()?;
                 let table = self.scheduler.block_table(self.seq_id(name)?).map(<[_]>::to_vec);

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_core::Stream;
 use spillway_engine::{EngineError, EngineHandle, EngineHealth, EventStream};
@@ -11,6 +12,9 @@ use spillway_router::{
     TokenStream,
 };
 use spillway_types::{GenerateEvent, GenerateRequest, ModelId, Prompt, TokenId};
+
+/// Longest time after which a client is told to try again.
+const MAX_RETRY_SECS: u64 = 60;
 
 /// One engine, serving one model under one name.
 #[derive(Clone)]
@@ -113,7 +117,7 @@ impl Stream for LocalStream {
 fn health(health: EngineHealth) -> BackendHealth {
     match health {
         EngineHealth::Ready => BackendHealth::Ready,
-        EngineHealth::Overdue { since } => BackendHealth::Overdue { by: since },
+        EngineHealth::Overdue { since } => BackendHealth::Overdue { since },
         EngineHealth::Draining => BackendHealth::Draining,
         EngineHealth::Stopped => BackendHealth::Stopped { reason: Arc::from("its engine thread has ended") },
     }
@@ -140,6 +144,12 @@ fn backend_error(backend: &BackendId, model: &ModelId, error: EngineError, token
         EngineError::QueueFull { max_waiting, retry_after, .. } => {
             BackendError::QueueFull { backend: backend.clone(), max_waiting, retry_after }
         }
+        EngineError::QueueTooLong { wait, max_wait, .. } => {
+            // Whole seconds, since that is what a client can be told.
+            let secs = wait.saturating_sub(max_wait).as_secs().saturating_add(1).min(MAX_RETRY_SECS);
+            let (backend, retry_after) = (backend.clone(), Duration::from_secs(secs));
+            BackendError::QueueTooLong { backend, wait, max_wait, retry_after }
+        }
         EngineError::ShuttingDown => BackendError::ShuttingDown { backend: backend.clone() },
         EngineError::Tokenizer { .. }
         | EngineError::DuplicateRequest { .. }
@@ -152,8 +162,6 @@ fn backend_error(backend: &BackendId, model: &ModelId, error: EngineError, token
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use spillway_router::Retry;
 
     use super::*;

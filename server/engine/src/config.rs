@@ -11,4 +11,6 @@ pub struct EngineConfig {
     pub scheduler: SchedulerConfig,
     /// A step that takes longer than this makes the engine unhealthy.
     pub step_overdue_after: Duration,
+    /// Longest time that the prompts in line may take to compute, by the measured rate, before further ones are refused.
+    pub max_queue_ttft: Option<Duration>,
 }

@@ -7,24 +7,25 @@
 //!
 //! - Steps are collected in the order in which they were launched.
 //! - When nothing is being served, every block of the cache is free; the thread checks it each time.
-//! - A step that fails takes its own requests with it, and nobody else's.
+//! - A step that fails or panics takes its own requests with it, and nobody else's.
+//! - Whoever watches can tell a turn that takes too long from an engine that waits for work.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use spillway_models::{RowError, SampledTokens};
-use spillway_scheduler::{RowResult, Scheduler, SchedulerOutput, SequenceUpdate};
+use spillway_scheduler::{RowResult, ScheduledRow, Scheduler, SchedulerOutput, SequenceUpdate};
 use spillway_types::{FinishReason, RequestId, ScoredToken, SeqId};
 
 use crate::batch::forward_batch;
 use crate::clock::Clock;
 use crate::error::EngineError;
-use crate::executor::{Executor, ExecutorError, StepTicket};
+use crate::executor::{Executor, ExecutorError, StepTicket, guarded};
 use crate::load::{EngineLoad, LoadCells};
-use crate::message::{Control, Submission};
+use crate::message::{Control, Refusal, Submission};
 use crate::meters::Meters;
-use crate::rate::Rate;
+use crate::rate::{Rate, Throughput};
 use crate::registry::{NewRequest, Reader, Registry};
 
 /// A step that the executor is computing.
@@ -32,6 +33,8 @@ struct InFlightStep {
     output: SchedulerOutput,
     ticket: StepTicket,
     began: Duration,
+    /// Whether prompts had to wait although the step took what it could.
+    is_saturated: bool,
 }
 
 pub(crate) struct EngineLoop {
@@ -46,8 +49,15 @@ pub(crate) struct EngineLoop {
     submissions: flume::Receiver<Submission>,
     control: flume::Receiver<Control>,
     stop_at: Option<Duration>,
+    /// Nothing can be served any more: the thread ends, for the watchdog to see.
+    is_executor_gone: bool,
     num_steps: u64,
     rate: Rate,
+    max_queue_ttft: Option<Duration>,
+    prefill: Throughput,
+    decode: Throughput,
+    /// When the last step ended, as long as the engine has not come to rest since.
+    step_ended: Option<Duration>,
 }
 
 /// What a loop is made of; the rest of it starts empty.
@@ -57,6 +67,7 @@ pub(crate) struct LoopParts {
     pub(crate) meters: Meters,
     pub(crate) cells: Arc<LoadCells>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) max_queue_ttft: Option<Duration>,
     pub(crate) submissions: flume::Receiver<Submission>,
     pub(crate) control: flume::Receiver<Control>,
 }
@@ -75,8 +86,13 @@ impl EngineLoop {
             submissions: parts.submissions,
             control: parts.control,
             stop_at: None,
+            is_executor_gone: false,
             num_steps: 0,
             rate: Rate::default(),
+            max_queue_ttft: parts.max_queue_ttft,
+            prefill: Throughput::default(),
+            decode: Throughput::default(),
+            step_ended: None,
         };
         engine_loop.publish_load();
         engine_loop
@@ -85,6 +101,7 @@ impl EngineLoop {
     /// Turns until it is told to stop, or nobody can send anything any more.
     pub(crate) fn run(mut self) {
         loop {
+            self.cells.set_turn_began(Some(self.clock.now()));
             self.drain_messages();
             self.launch_steps();
             if let Some(step) = self.in_flight.pop_front() {
@@ -92,10 +109,16 @@ impl EngineLoop {
                 self.publish_load();
                 continue;
             }
+            if self.is_executor_gone {
+                self.abort_all("the model's thread has ended");
+                break;
+            }
             if self.stop_at.is_some() || self.submissions.is_disconnected() && self.submissions.is_empty() {
                 break;
             }
             self.check_idle();
+            self.step_ended = None;
+            self.cells.set_turn_began(None);
             self.wait_for_message();
         }
         self.check_idle();
@@ -155,7 +178,10 @@ impl EngineLoop {
         }
         let request_id = submission.request.request_id;
         let prompt_tokens = submission.request.prompt.len() as u32;
-        let submitted = self.scheduler.submit(submission.request, self.clock.now());
+        let submitted = match self.queue_refusal() {
+            None => self.scheduler.submit(submission.request, self.clock.now()).map_err(Refusal::Scheduler),
+            Some(refusal) => Err(refusal),
+        };
         if let Ok(seq_ids) = &submitted {
             let first = submission.sampling;
             let seqs =
@@ -175,8 +201,17 @@ impl EngineLoop {
         }
     }
 
+    /// Why no prompt is taken now: those in line take too long. An empty line always takes one, and so does an engine that
+    /// has not seen yet how fast it is.
+    fn queue_refusal(&self) -> Option<Refusal> {
+        let (max_wait, rate) = self.max_queue_ttft.zip(self.prefill.per_second())?;
+        let queued_tokens = self.scheduler.queued_prompt_tokens();
+        let wait = Duration::try_from_secs_f64(queued_tokens as f64 / rate).unwrap_or(Duration::MAX);
+        (wait > max_wait).then_some(Refusal::QueueTooLong { queued_tokens, wait, max_wait })
+    }
+
     fn launch_steps(&mut self) {
-        while self.in_flight.len() < self.max_in_flight_steps {
+        while self.in_flight.len() < self.max_in_flight_steps && !self.is_executor_gone {
             let now = self.clock.now();
             let Some(output) = self.scheduler.schedule(now) else { return };
             for admission in output.admitted.iter().filter(|admission| !admission.resumed) {
@@ -184,10 +219,10 @@ impl EngineLoop {
             }
             let batch = forward_batch(&output, &self.scheduler, &mut self.registry);
             self.meters.step(batch.tokens.len());
-            match self.executor.launch(batch) {
+            let is_saturated = self.scheduler.queued_prompt_tokens() > 0;
+            match guarded(|| self.executor.launch(batch)) {
                 Ok(ticket) => {
-                    self.in_flight.push_back(InFlightStep { output, ticket, began: now });
-                    self.note_oldest_step();
+                    self.in_flight.push_back(InFlightStep { output, ticket, began: now, is_saturated });
                 }
                 Err(error) => self.fail_step(&output, &error),
             }
@@ -195,21 +230,34 @@ impl EngineLoop {
     }
 
     fn complete_step(&mut self, step: InFlightStep) {
-        let collected = self.executor.collect(step.ticket);
-        self.note_oldest_step();
+        let InFlightStep { output, ticket, began, is_saturated } = step;
+        let collected = guarded(|| self.executor.collect(ticket));
         self.num_steps += 1;
-        tracing::debug!(step = step.output.step.0, rows = step.output.rows.len(), began = ?step.began, "step");
+        self.measure(&output, began, is_saturated);
+        tracing::debug!(step = output.step.0, rows = output.rows.len(), ?began, "step");
         match collected {
-            Ok(sampled) if sampled.rows.len() == step.output.rows.len() => {
-                self.accept_tokens(&step.output, sampled);
-            }
+            Ok(sampled) if sampled.rows.len() == output.rows.len() => self.accept_tokens(&output, sampled),
             Ok(sampled) => {
-                let error =
-                    ExecutorError::RowCount { rows: step.output.rows.len(), answered: sampled.rows.len() };
-                self.fail_step(&step.output, &error);
+                let error = ExecutorError::RowCount { rows: output.rows.len(), answered: sampled.rows.len() };
+                self.fail_step(&output, &error);
             }
-            Err(error) => self.fail_step(&step.output, &error),
+            Err(error) => self.fail_step(&output, &error),
         }
+    }
+
+    /// Learns how fast steps are. A step begins when the one before it ends, if it was launched earlier.
+    fn measure(&mut self, output: &SchedulerOutput, launched: Duration, is_saturated: bool) {
+        let now = self.clock.now();
+        let began = self.step_ended.map_or(launched, |ended| ended.max(launched));
+        self.step_ended = Some(now);
+        let took = now.saturating_sub(began);
+        if is_saturated {
+            let is_prompt = |row: &&ScheduledRow| row.num_tokens > 1 || !row.samples;
+            let prompt_tokens = output.rows.iter().filter(is_prompt).map(|row| row.num_tokens).sum();
+            self.prefill.observe(prompt_tokens, took);
+        }
+        let num_sampled = output.rows.iter().filter(|row| row.samples).count();
+        self.decode.observe(num_sampled as u32, took);
     }
 
     fn accept_tokens(&mut self, output: &SchedulerOutput, mut sampled: SampledTokens) {
@@ -258,6 +306,7 @@ impl EngineLoop {
     /// Ends every request that had a row in a step that broke.
     fn fail_step(&mut self, output: &SchedulerOutput, error: &ExecutorError) {
         tracing::error!(step = output.step.0, rows = output.rows.len(), %error, "step failed");
+        self.is_executor_gone |= matches!(error, ExecutorError::Stopped);
         let seq_ids = self.scheduler.fail(output.step);
         for seq_id in seq_ids {
             let message = error.to_string();
@@ -298,10 +347,6 @@ impl EngineLoop {
         self.publish_load();
     }
 
-    fn note_oldest_step(&self) {
-        self.cells.set_step_began(self.in_flight.front().map(|step| step.began));
-    }
-
     fn publish_load(&mut self) {
         let now = self.clock.now();
         self.rate.observe(now, self.registry.num_finished());
@@ -316,6 +361,9 @@ impl EngineLoop {
             prefix_queries: stats.prefix_query_tokens,
             prefix_hits: stats.prefix_hit_tokens,
             requests_per_second: self.rate.per_second(now),
+            num_queued_prompt_tokens: self.scheduler.queued_prompt_tokens(),
+            prefill_tokens_per_second: self.prefill.per_second(),
+            decode_tokens_per_second: self.decode.per_second(),
         };
         self.cells.store(&load);
         self.meters.load(&load);

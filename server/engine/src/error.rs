@@ -82,6 +82,20 @@ pub enum EngineError {
         retry_after: Duration,
     },
 
+    /// The prompts in line take too long already; try again later.
+    #[error(
+        "queue is too long: {queued_tokens} prompt tokens take {:.1} s at the measured rate, limit {:.1} s",
+        wait.as_secs_f64(), max_wait.as_secs_f64()
+    )]
+    QueueTooLong {
+        /// Prompt tokens in line.
+        queued_tokens: u64,
+        /// How long they take.
+        wait: Duration,
+        /// The limit.
+        max_wait: Duration,
+    },
+
     /// Two requests bear one id: a bug of whoever numbers them.
     #[error("request {request_id} is already being served, ids must be unique")]
     DuplicateRequest {

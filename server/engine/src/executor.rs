@@ -127,14 +127,17 @@ fn run_batches(
     results: &flume::Sender<Result<SampledTokens, ExecutorError>>,
 ) {
     while let Ok(batch) = batches.recv() {
-        let result = match catch_unwind(AssertUnwindSafe(|| runner.run(&batch))) {
-            Ok(ran) => ran.map_err(ExecutorError::Model),
-            Err(payload) => Err(ExecutorError::Panicked { message: panic_message(&*payload) }),
-        };
+        let result = guarded(|| runner.run(&batch).map_err(ExecutorError::Model));
         if results.send(result).is_err() {
             return;
         }
     }
+}
+
+/// Turns a panic of an executor into an error, so that it ends a step and not a thread.
+pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T, ExecutorError>) -> Result<T, ExecutorError> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|payload| Err(ExecutorError::Panicked { message: panic_message(&*payload) }))
 }
 
 fn panic_message(payload: &(dyn Any + Send)) -> String {

@@ -11,7 +11,7 @@ use crate::batch::{PromptScoring, SeqSampling};
 use crate::clock::Clock;
 use crate::error::EngineError;
 use crate::load::{EngineHealth, EngineLoad, LoadCells};
-use crate::message::{Control, Submission};
+use crate::message::{Control, Refusal, Submission};
 use crate::prepare::{Prepared, prepare};
 use crate::stream::{EventStream, StreamParts};
 use crate::text::TextPipeline;
@@ -179,7 +179,13 @@ impl EngineHandle {
         })
     }
 
-    fn refusal(&self, error: SubmitError) -> EngineError {
+    fn refusal(&self, refusal: Refusal) -> EngineError {
+        let error = match refusal {
+            Refusal::Scheduler(error) => error,
+            Refusal::QueueTooLong { queued_tokens, wait, max_wait } => {
+                return EngineError::QueueTooLong { queued_tokens, wait, max_wait };
+            }
+        };
         match error {
             SubmitError::QueueFull { waiting, .. } => self.queue_full(waiting),
             SubmitError::PromptEmpty => EngineError::PromptEmpty,

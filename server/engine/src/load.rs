@@ -24,6 +24,12 @@ pub struct EngineLoad {
     pub prefix_hits: u64,
     /// Requests that ended, per second, over the last minute or so.
     pub requests_per_second: f64,
+    /// Prompt tokens that wait to be computed, less what the prefix cache is likely to save.
+    pub num_queued_prompt_tokens: u64,
+    /// Prompt tokens computed per second while more of them waited; unknown before any had to.
+    pub prefill_tokens_per_second: Option<f64>,
+    /// Tokens generated per second of computing, all sequences together; unknown before there was one.
+    pub decode_tokens_per_second: Option<f64>,
 }
 
 impl EngineLoad {
@@ -49,9 +55,9 @@ impl EngineLoad {
 pub enum EngineHealth {
     /// It serves.
     Ready,
-    /// A step has been in flight for longer than it may.
+    /// A step takes longer than it may.
     Overdue {
-        /// For how long.
+        /// For how long it has run.
         since: Duration,
     },
     /// It takes no more requests and finishes those it has.
@@ -72,8 +78,11 @@ pub(crate) struct LoadCells {
     prefix_queries: AtomicU64,
     prefix_hits: AtomicU64,
     requests_per_second: AtomicU64,
-    /// Microseconds on the engine's clock plus one at which the oldest step in flight began; 0 when none is.
-    step_began: AtomicU64,
+    num_queued_prompt_tokens: AtomicU64,
+    prefill_tokens_per_second: AtomicU64,
+    decode_tokens_per_second: AtomicU64,
+    /// Microseconds on the engine's clock plus one at which its turn began; 0 while it waits for work.
+    turn_began: AtomicU64,
     draining: AtomicBool,
     stopped: AtomicBool,
 }
@@ -89,6 +98,9 @@ impl LoadCells {
         self.prefix_queries.store(load.prefix_queries, Relaxed);
         self.prefix_hits.store(load.prefix_hits, Relaxed);
         self.requests_per_second.store(load.requests_per_second.to_bits(), Relaxed);
+        self.num_queued_prompt_tokens.store(load.num_queued_prompt_tokens, Relaxed);
+        self.prefill_tokens_per_second.store(rate_bits(load.prefill_tokens_per_second), Relaxed);
+        self.decode_tokens_per_second.store(rate_bits(load.decode_tokens_per_second), Relaxed);
     }
 
     pub(crate) fn load(&self) -> EngineLoad {
@@ -102,13 +114,16 @@ impl LoadCells {
             prefix_queries: self.prefix_queries.load(Relaxed),
             prefix_hits: self.prefix_hits.load(Relaxed),
             requests_per_second: f64::from_bits(self.requests_per_second.load(Relaxed)),
+            num_queued_prompt_tokens: self.num_queued_prompt_tokens.load(Relaxed),
+            prefill_tokens_per_second: rate(self.prefill_tokens_per_second.load(Relaxed)),
+            decode_tokens_per_second: rate(self.decode_tokens_per_second.load(Relaxed)),
         }
     }
 
-    /// Notes when the oldest step in flight began.
-    pub(crate) fn set_step_began(&self, began: Option<Duration>) {
+    /// Notes when the engine's turn began; none while it waits for work. A turn completes at most one step.
+    pub(crate) fn set_turn_began(&self, began: Option<Duration>) {
         let cell = began.map_or(0, |at| at.as_micros() as u64 + 1);
-        self.step_began.store(cell, Relaxed);
+        self.turn_began.store(cell, Relaxed);
     }
 
     pub(crate) fn set_draining(&self) {
@@ -127,7 +142,7 @@ impl LoadCells {
         if self.stopped.load(Relaxed) {
             return EngineHealth::Stopped;
         }
-        if let Some(began_us) = self.step_began.load(Relaxed).checked_sub(1) {
+        if let Some(began_us) = self.turn_began.load(Relaxed).checked_sub(1) {
             let since = now.saturating_sub(Duration::from_micros(began_us));
             if since > overdue_after {
                 return EngineHealth::Overdue { since };
@@ -135,6 +150,15 @@ impl LoadCells {
         }
         if self.is_draining() { EngineHealth::Draining } else { EngineHealth::Ready }
     }
+}
+
+/// A rate in a cell. An unknown one is zero there, which no known one is.
+fn rate_bits(rate: Option<f64>) -> u64 {
+    rate.unwrap_or(0.0).to_bits()
+}
+
+fn rate(bits: u64) -> Option<f64> {
+    Some(f64::from_bits(bits)).filter(|&rate| rate > 0.0)
 }
 
 #[cfg(test)]
@@ -152,13 +176,13 @@ mod tests {
     fn health_tells_an_overdue_step_from_a_running_one() {
         let cells = LoadCells::default();
         let limit = Duration::from_secs(10);
-        cells.set_step_began(Some(Duration::ZERO));
+        cells.set_turn_began(Some(Duration::ZERO));
         assert_eq!(cells.health(Duration::from_secs(9), limit), EngineHealth::Ready);
         assert_eq!(
             cells.health(Duration::from_secs(11), limit),
             EngineHealth::Overdue { since: Duration::from_secs(11) }
         );
-        cells.set_step_began(None);
+        cells.set_turn_began(None);
         assert_eq!(cells.health(Duration::from_secs(11), limit), EngineHealth::Ready);
         cells.set_draining();
         assert_eq!(cells.health(Duration::ZERO, limit), EngineHealth::Draining);

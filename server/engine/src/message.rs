@@ -18,7 +18,16 @@ pub(crate) struct Submission {
     /// When the request arrived, before tokenising.
     pub(crate) arrived: Duration,
     pub(crate) updates: mpsc::UnboundedSender<Update>,
-    pub(crate) reply: oneshot::Sender<Result<Vec<SeqId>, SubmitError>>,
+    pub(crate) reply: oneshot::Sender<Result<Vec<SeqId>, Refusal>>,
+}
+
+/// Why the engine thread did not take a request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Refusal {
+    /// The scheduler says so.
+    Scheduler(SubmitError),
+    /// The prompts in line take too long already.
+    QueueTooLong { queued_tokens: u64, wait: Duration, max_wait: Duration },
 }
 
 /// Words to the engine thread that must never wait behind submissions.

@@ -12,6 +12,9 @@ pub(crate) struct Meters {
     running: Gauge,
     waiting: Gauge,
     kv_cache_usage: Gauge,
+    queued_prompt_tokens: Gauge,
+    prefill_rate: Gauge,
+    decode_rate: Gauge,
     prefix_queries: Counter,
     prefix_hits: Counter,
     preemptions: Counter,
@@ -46,6 +49,9 @@ impl Meters {
             running: gauge!("vllm:num_requests_running", &labels),
             waiting: gauge!("vllm:num_requests_waiting", &labels),
             kv_cache_usage: gauge!("vllm:kv_cache_usage_perc", &labels),
+            queued_prompt_tokens: gauge!("spillway_queued_prompt_tokens", &labels),
+            prefill_rate: gauge!("spillway_prefill_tokens_per_second", &labels),
+            decode_rate: gauge!("spillway_decode_tokens_per_second", &labels),
             prefix_queries: counter!("vllm:prefix_cache_queries_total", &labels),
             prefix_hits: counter!("vllm:prefix_cache_hits_total", &labels),
             preemptions: counter!("vllm:num_preemptions_total", &labels),
@@ -72,6 +78,10 @@ impl Meters {
         self.running.set(f64::from(load.num_running));
         self.waiting.set(f64::from(load.num_waiting));
         self.kv_cache_usage.set(load.kv_cache_usage());
+        self.queued_prompt_tokens.set(load.num_queued_prompt_tokens as f64);
+        // Prometheus' word for what is not known.
+        self.prefill_rate.set(load.prefill_tokens_per_second.unwrap_or(f64::NAN));
+        self.decode_rate.set(load.decode_tokens_per_second.unwrap_or(f64::NAN));
         self.prefix_queries.absolute(load.prefix_queries);
         self.prefix_hits.absolute(load.prefix_hits);
         self.preemptions.absolute(load.num_preemptions);

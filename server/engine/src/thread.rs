@@ -70,6 +70,7 @@ impl Engine {
             meters,
             cells: Arc::clone(&cells),
             clock: Arc::clone(&parts.clock),
+            max_queue_ttft: parts.config.max_queue_ttft,
             submissions: submission_queue,
             control: control_queue,
         });

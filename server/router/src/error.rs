@@ -44,6 +44,22 @@ pub enum BackendError {
         retry_after: Duration,
     },
 
+    /// The prompts in this queue take too long already; another backend may be faster.
+    #[error(
+        "the prompts in the queue of backend `{backend}` take {:.1} s, limit {:.1} s: try again in {} s",
+        wait.as_secs_f64(), max_wait.as_secs_f64(), retry_after.as_secs()
+    )]
+    QueueTooLong {
+        /// Whose queue.
+        backend: BackendId,
+        /// How long the prompts in it take.
+        wait: Duration,
+        /// The queue's limit.
+        max_wait: Duration,
+        /// When there may be room again.
+        retry_after: Duration,
+    },
+
     /// The backend finishes what it has and takes nothing new.
     #[error("backend `{backend}` is shutting down")]
     ShuttingDown {
@@ -77,9 +93,10 @@ impl BackendError {
     /// A stream is never replayed once the client has seen a token: the text could change.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::QueueFull { .. } | Self::ShuttingDown { .. } | Self::Failed { tokens_sent: 0, .. } => {
-                Retry::OnAnotherBackend
-            }
+            Self::QueueFull { .. }
+            | Self::QueueTooLong { .. }
+            | Self::ShuttingDown { .. }
+            | Self::Failed { tokens_sent: 0, .. } => Retry::OnAnotherBackend,
             Self::PromptTooLong { .. } | Self::InvalidRequest { .. } | Self::Failed { .. } => Retry::Never,
         }
     }

@@ -34,8 +34,8 @@ pub enum BackendHealth {
     Ready,
     /// Its current step takes longer than it should. Requests still queue, since the step may end.
     Overdue {
-        /// Time since the step should have ended.
-        by: Duration,
+        /// For how long it has run.
+        since: Duration,
     },
     /// It finishes what it has and takes nothing new.
     Draining,

@@ -17,8 +17,8 @@ pub(crate) async fn ready(State(state): State<AppState>) -> Result<Json<Value>, 
     for (id, snapshot) in state.parts().router.snapshots() {
         match snapshot.health {
             BackendHealth::Ready => return Ok(Json(json!({"status": "ok"}))),
-            BackendHealth::Overdue { by } => {
-                faults.push(format!("the step of backend `{id}` is overdue by {:.1} s", by.as_secs_f64()));
+            BackendHealth::Overdue { since } => {
+                faults.push(format!("the step of backend `{id}` has run for {:.1} s", since.as_secs_f64()));
             }
             BackendHealth::Draining => faults.push(format!("backend `{id}` is shutting down")),
             BackendHealth::Stopped { reason } => faults.push(format!("backend `{id}` has stopped: {reason}")),

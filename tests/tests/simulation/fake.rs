@@ -24,6 +24,8 @@ pub(crate) struct Trouble {
     pub(crate) short_answer: u32,
     /// One row has no token.
     pub(crate) row: u32,
+    /// The executor panics when the step is launched or collected.
+    pub(crate) panic: u32,
 }
 
 /// The executor.
@@ -122,6 +124,10 @@ impl FakeExecutor {
 impl Executor for FakeExecutor {
     fn launch(&mut self, batch: ForwardBatch) -> Result<StepTicket, ExecutorError> {
         self.clock.advance(Duration::from_millis(self.random.random_range(0..50)));
+        if self.happens(self.trouble.panic) {
+            self.previous = vec![None; batch.rows.len()];
+            panic!("a planted panic at launch");
+        }
         if self.happens(self.trouble.launch) {
             // The step after this one may name rows of it.
             self.previous = vec![None; batch.rows.len()];
@@ -136,6 +142,9 @@ impl Executor for FakeExecutor {
     fn collect(&mut self, step: StepTicket) -> Result<SampledTokens, ExecutorError> {
         let oldest = self.num_launched + 1 - self.results.len() as u64;
         assert_eq!(step.launch(), oldest, "steps are collected in launch order");
-        self.results.pop_front().expect("a step was launched")
+        let result = self.results.pop_front().expect("a step was launched");
+        // What was computed stays computed, and is lost.
+        assert!(!self.happens(self.trouble.panic), "a planted panic at collection");
+        result
     }
 }

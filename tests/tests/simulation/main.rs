@@ -6,8 +6,10 @@
 //!
 //! - `fake`: the executor.   - `oracle`: what a request gives when nothing disturbs it.
 //! - `world`: random requests, hang-ups and broken steps.   - `ending`: draining, panics.
+//! - `watching`: health, measured rates, and the bound of the queue that is made of them.
 
 mod ending;
 mod fake;
 mod oracle;
+mod watching;
 mod world;

@@ -20,7 +20,7 @@ use crate::oracle::{END, expected, served, vocab_size};
 /// Worlds of each kind, one for each seed from 0.
 const NUM_WORLDS: u64 = 40;
 /// Now and then something breaks.
-const TROUBLE: Trouble = Trouble { launch: 3, step: 6, short_answer: 3, row: 2 };
+const TROUBLE: Trouble = Trouble { launch: 3, step: 6, short_answer: 3, row: 2, panic: 2 };
 
 type Outcome = Result<Answer, EngineError>;
 
@@ -72,6 +72,7 @@ impl World {
             depth,
             prefix_caching: random.random_bool(0.8),
             ageing_interval: Duration::from_millis(200),
+            max_queue_ttft: None,
         };
         let clock = Arc::default();
         let executor = FakeExecutor::new(&knobs, trouble, seed, Arc::clone(&clock));

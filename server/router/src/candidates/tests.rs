@@ -59,7 +59,7 @@ fn a_draining_backend_takes_nothing_new() {
 #[test]
 fn an_overdue_backend_still_takes_requests() {
     let mut overdue = candidate(0, "local", 0, 0);
-    overdue.snapshot.health = BackendHealth::Overdue { by: Duration::from_secs(5) };
+    overdue.snapshot.health = BackendHealth::Overdue { since: Duration::from_secs(5) };
     assert!(candidates("tiny", &TEXT, vec![overdue]).is_ok());
 }
 
