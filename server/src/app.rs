@@ -1,10 +1,14 @@
 //! The composition root: from a checked config to a running server, top to bottom.
 
+mod closing;
 mod engine;
+#[cfg(feature = "fault-injection")]
+mod faults;
 mod listen;
 mod logging;
 mod memory;
 mod prometheus;
+mod watchdog;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,9 +19,14 @@ use spillway_models::ModelSource;
 use spillway_router::{Backend, BackendError, BackendId, Router};
 use spillway_types::{Prompt, TokenId};
 
-use crate::config::{BenchCommand, Command, LogConfig, ModelChoice, ServeConfig};
-use crate::http::{self, AppState, HttpParts, Lifecycle, ModelText, ServedModel, WallClock};
+use crate::config::{ApiKeys, BenchCommand, Command, HttpConfig, LogConfig, ModelChoice, ServeConfig};
+use crate::http::{
+    self, AppState, HttpLimits, HttpParts, Lifecycle, MetricsPlace, ModelText, ServedModel, WallClock,
+};
 use crate::model_store::{self, Pulled};
+use closing::{Closing, EngineLeft};
+use listen::{Port, Tls};
+use watchdog::Watchdog;
 
 /// The name of the engine in this process among the backends.
 const LOCAL_BACKEND: &str = "local";
@@ -64,19 +73,69 @@ fn serve(config: &ServeConfig) -> anyhow::Result<()> {
         defaults,
         text: local,
     };
-    let service = http::service(AppState::new(HttpParts {
+    let state = AppState::new(HttpParts {
         router,
         models: vec![model],
-        max_body: config.http.max_body,
+        limits: http_limits(&config.http),
+        metrics_place: if config.http.admin.is_some() {
+            MetricsPlace::AdminPort
+        } else {
+            MetricsPlace::EveryPort
+        },
+        api_keys: config.security.api_keys.clone(),
+        allowed_origins: config.security.allowed_origins.clone(),
         keep_alive: KEEP_ALIVE,
         metrics: metrics.clone(),
         clock,
         lifecycle: lifecycle.clone(),
-    }));
+    });
 
+    let runtime = runtime()?;
+    let tls = config.security.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
+    let ports = runtime.block_on(open_ports(config, state, tls.as_ref()))?;
+    let _watchdog = Watchdog::start(handle, lifecycle.clone(), config.scheduler.watchdog_timeout)
+        .context("the watchdog's thread could not be started")?;
     let closing =
-        listen::Closing { lifecycle, engine: thread, engine_clock, drain_timeout: config.http.drain_timeout };
-    runtime()?.block_on(listen::serve(service, &config.http, closing, metrics))
+        Closing { lifecycle, engine: thread, engine_clock, drain_timeout: config.http.drain_timeout };
+    let served = runtime.block_on(closing::serve(ports, tls, closing, metrics));
+    // It may hold a thread that waits for a step which never ends.
+    runtime.shutdown_background();
+    served
+}
+
+/// Opens the public port, and the administrators' if there is one.
+async fn open_ports(
+    config: &ServeConfig,
+    state: AppState,
+    tls: Option<&Arc<Tls>>,
+) -> anyhow::Result<Vec<Port>> {
+    let http = &config.http;
+    let mut ports = Vec::with_capacity(2);
+    if let Some(admin) = &http.admin {
+        let service = http::admin_service(state.clone());
+        let port = Port::open(admin, "--admin-host, --admin-port", service, tls.cloned(), http).await?;
+        tracing::info!(address = port.url()?, "listening for administrators");
+        ports.push(port);
+    }
+    let port = Port::open(&http.public, "--host, --port", http::service(state), tls.cloned(), http).await?;
+    let keys = config.security.api_keys.as_ref().map_or(0, ApiKeys::len);
+    tracing::info!(address = port.url()?, keys, "listening");
+    ports.push(port);
+    Ok(ports)
+}
+
+fn http_limits(config: &HttpConfig) -> HttpLimits {
+    HttpLimits {
+        max_body: config.max_body,
+        max_concurrent_requests: config.max_concurrent_requests,
+        request_timeout: config.request_timeout,
+        client_timeout: config.client_timeout,
+    }
+}
+
+/// The exit code that an error of [`run`] calls for: 3 if the engine hung or broke, else 1.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<EngineLeft>() { watchdog::EXIT_ENGINE } else { 1 }
 }
 
 fn model_source(choice: &ModelChoice) -> anyhow::Result<ModelSource> {

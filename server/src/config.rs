@@ -5,21 +5,31 @@
 //!
 //! In a request's path: not at all; read once at start.
 
+mod api_keys;
 mod cli;
 mod environment;
+#[cfg(feature = "fault-injection")]
+mod faults;
 mod hub;
 mod raw;
 mod serve;
+mod server;
 mod size;
 mod time_span;
 
 use std::path::PathBuf;
 
+use environment::Environment;
+
+pub use api_keys::ApiKeys;
 pub use cli::{BenchCommand, Command, flags_markdown, parse};
+#[cfg(feature = "fault-injection")]
+pub use faults::{Fault, StepFault};
 pub use hub::{HubAccess, HubConfig, HubFiles, HubId, HubModel, HubToken};
 pub use serve::{
-    DeviceConfig, HttpConfig, LogConfig, LogFormat, ModelChoice, ModelConfig, SchedulerSettings, ServeConfig,
+    DeviceConfig, LogConfig, LogFormat, ModelChoice, ModelConfig, SchedulerSettings, ServeConfig,
 };
+pub use server::{Address, HttpConfig, SecurityConfig, TlsConfig};
 pub use size::{ByteSize, InvalidSize};
 pub use time_span::{InvalidTimeSpan, TimeSpan};
 
@@ -64,6 +74,37 @@ pub enum ConfigError {
         value: String,
         /// The range, in words.
         expected: &'static str,
+    },
+    /// Only one half of what TLS needs.
+    #[error("--{given} is given without --{missing}: TLS needs both")]
+    TlsHalf {
+        /// The flag that is there.
+        given: &'static str,
+        /// The flag that is not.
+        missing: &'static str,
+    },
+    /// The file of keys could not be read.
+    #[error("--api-key-file {} could not be read", path.display())]
+    KeysUnreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file of keys has none, which would open the server to all.
+    #[error("--api-key-file {} has no key: write one a line, or leave the flag out", path.display())]
+    NoKeys {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A key that no header could carry. It is not shown.
+    #[error(
+        "API key {number} must be visible ASCII without spaces, and not empty (--api-key, then SPILLWAY_API_KEY, then --api-key-file)"
+    )]
+    BadKey {
+        /// Which one, counted from 1 over all sources.
+        number: usize,
     },
     /// A step could not hold one token of each running sequence.
     #[error(
@@ -119,4 +160,8 @@ pub enum ConfigError {
     /// There is no place for downloaded models.
     #[error("there is no cache folder: set SPILLWAY_CACHE, XDG_CACHE_HOME or HOME")]
     NoCacheFolder,
+}
+
+fn out_of_range(flag: &'static str, value: impl std::fmt::Display, expected: &'static str) -> ConfigError {
+    ConfigError::OutOfRange { flag, value: value.to_string(), expected }
 }

@@ -4,14 +4,20 @@
 //!
 //! - Every answer that is an error has OpenAI's shape, and its status comes from [`error`] alone.
 //! - Every answer has an `x-request-id`.
+//! - Where keys are set, nothing but `/health` and `/health/live` answers without one, on any port.
 //! - A request that is dropped, by a client that hangs up, drops its stream of tokens, which aborts it.
 //!
 //! In a request's path: the first and the last room.
 
 mod answer;
+mod auth;
+mod capacity;
 mod chat;
 mod completions;
+mod contained;
+mod cors;
 mod cut_off;
+mod deadline;
 mod detokenize;
 mod error;
 mod extract;
@@ -35,28 +41,57 @@ mod version;
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
+use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use lifecycle::Lifecycle;
-pub(crate) use state::{AppState, HttpParts, ModelText, SamplingDefaults, ServedModel, WallClock};
+pub(crate) use state::{
+    AppState, HttpLimits, HttpParts, MetricsPlace, ModelText, SamplingDefaults, ServedModel, WallClock,
+};
 
 use crate::http::error::ApiError;
 use crate::http::request_error::RequestError;
 
-/// The service with all its endpoints.
+/// The service with all its endpoints; metrics only if there is no other port for them.
 pub(crate) fn service(state: AppState) -> Router {
-    Router::new()
+    let work = Router::new()
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::retrieve))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(detokenize::detokenize))
-        .route("/health", get(health::ready))
-        .route("/health/live", get(health::live))
-        .route("/metrics", get(metrics::render))
+        .layer(middleware::from_fn_with_state(state.clone(), deadline::limit))
+        .layer(middleware::from_fn_with_state(state.clone(), capacity::limit));
+    let mut guarded = Router::new()
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::retrieve))
         .route("/version", get(version::version))
+        .merge(work);
+    if state.parts().metrics_place == MetricsPlace::EveryPort {
+        guarded = guarded.route("/metrics", get(metrics::render));
+    }
+    around(guarded, state)
+}
+
+/// The service of the administrators' port.
+pub(crate) fn admin_service(state: AppState) -> Router {
+    let guarded =
+        Router::new().route("/metrics", get(metrics::render)).route("/version", get(version::version));
+    around(guarded, state)
+}
+
+/// Adds what every port has: /health, open to all; a key before everything else; a name for every request, and an end to
+/// panics. The layers are listed from the inside out.
+fn around(guarded: Router<AppState>, state: AppState) -> Router {
+    let guarded = guarded
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(state.clone(), auth::check));
+    Router::new()
+        .route("/health", get(health::ready))
+        .route("/health/live", get(health::live))
+        .method_not_allowed_fallback(wrong_method)
+        .merge(guarded)
+        .layer(CatchPanicLayer::custom(contained::panicked))
+        .layer(cors::layer(&state.parts().allowed_origins))
         .layer(middleware::from_fn_with_state(state.clone(), observe::observe))
         .with_state(state)
 }

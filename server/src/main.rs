@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     };
     match app::run(command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, 1),
+        Err(error) => fail(&error, app::exit_code(&error)),
     }
 }
 

@@ -36,8 +36,20 @@ impl Client {
     ///
     /// If the HTTP client cannot be set up.
     pub fn new(base: &str) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build()?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
+        Self::trusting(base, None)
+    }
+
+    /// The same, for a server that speaks TLS with a certificate of its own: `certificate` is PEM.
+    ///
+    /// # Errors
+    ///
+    /// If the HTTP client cannot be set up, or the certificate is none.
+    pub fn trusting(base: &str, certificate: Option<&str>) -> anyhow::Result<Self> {
+        let mut builder = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT);
+        if let Some(certificate) = certificate {
+            builder = builder.add_root_certificate(reqwest::Certificate::from_pem(certificate.as_bytes())?);
+        }
+        Ok(Self { http: builder.build()?, base: base.trim_end_matches('/').to_owned() })
     }
 
     /// The server's address.

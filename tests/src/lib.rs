@@ -46,6 +46,6 @@ pub use places::{architecture_model, demo_model, golden_folder, tiny_model};
 pub use queue::prompts_are_tokenised;
 pub use real_model::RealModel;
 pub use scrape::Scrape;
-pub use server::{Server, binary, run_to_end, run_with, within};
+pub use server::{Server, Surroundings, binary, run_to_end, run_with, within};
 pub use text::TestText;
 pub use variant::ModelVariant;

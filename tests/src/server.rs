@@ -28,9 +28,20 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub struct Server {
     child: Child,
     client: Client,
+    /// Of the administrators' port, if there is one.
+    admin: Option<Client>,
     log: Arc<Mutex<Vec<String>>>,
     lines: mpsc::UnboundedReceiver<String>,
     reader: Option<JoinHandle<()>>,
+}
+
+/// What a server finds where it is started.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Surroundings<'a> {
+    /// Variables of its environment.
+    pub environment: &'a [(&'a str, &'a str)],
+    /// The certificate that its clients trust, as PEM.
+    pub certificate: Option<&'a str>,
 }
 
 /// The built binary: beside the folder of the running test.
@@ -92,11 +103,21 @@ impl Server {
     ///
     /// As [`Server::start`].
     pub async fn start_with(variables: &[(&str, &str)], model: &OsStr, flags: &[&str]) -> Self {
+        Self::start_in(&Surroundings { environment: variables, certificate: None }, model, flags).await
+    }
+
+    /// The same, in given surroundings.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::start`].
+    pub async fn start_in(surroundings: &Surroundings<'_>, model: &OsStr, flags: &[&str]) -> Self {
         let (output, input) = std::io::pipe().expect("a pipe");
         let mut command = Command::new(binary());
-        command.arg("serve").args([OsStr::new("--model"), model]).envs(variables.iter().copied());
+        command.arg("serve").args([OsStr::new("--model"), model]);
         command.args(["--port", "0", "--log-format", "json"]).args(flags);
         command.stdin(Stdio::null()).stderr(input).kill_on_drop(true);
+        command.env_remove("SPILLWAY_API_KEY").envs(surroundings.environment.iter().copied());
         let child = command.spawn().expect("the binary starts");
         // It holds the other end of the pipe, whose end must come with the server's.
         drop(command);
@@ -107,21 +128,23 @@ impl Server {
             let log = Arc::clone(&log);
             std::thread::spawn(move || read_log(output, &log, &sender))
         };
-        let address = within("the server to listen", async {
-            while let Some(line) = lines.recv().await {
-                let line: Value = serde_json::from_str(&line).unwrap_or_default();
-                if line["message"] == "listening" {
-                    return line["address"].as_str().map(str::to_owned);
-                }
-            }
-            None
-        });
-        let address = address.await;
-        let client = Client::new(address.as_deref().unwrap_or_default()).expect("a client");
-        let server = Self { child, client, log, lines, reader: Some(reader) };
+        let (address, admin) = within("the server to listen", listening(&mut lines)).await;
+        let client_of = |base: &str| Client::trusting(base, surroundings.certificate).expect("a client");
+        let client = client_of(address.as_deref().unwrap_or_default());
+        let admin = admin.as_deref().map(client_of);
+        let server = Self { child, client, admin, log, lines, reader: Some(reader) };
         assert!(address.is_some(), "the server ended before it listened");
         server.until("/health to be 200", async || server.get("/health").await.status == 200).await;
         server
+    }
+
+    /// A client of the administrators' port.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn admin(&self) -> Client {
+        self.admin.clone().expect("the server was started with --admin-port")
     }
 
     /// A client of its own, to send requests side by side.
@@ -176,7 +199,8 @@ impl Server {
     ///
     /// If they cannot be read.
     pub async fn metrics(&self) -> Scrape {
-        let reply = self.get("/metrics").await;
+        let client = self.admin.as_ref().unwrap_or(&self.client);
+        let reply = client.get("/metrics").await.expect("an answer");
         assert_eq!(reply.status, 200, "{}", reply.text);
         Scrape::new(reply.text)
     }
@@ -237,8 +261,18 @@ impl Server {
     ///
     /// If the server has ended already.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends a signal, as in `HUP`.
+    ///
+    /// # Panics
+    ///
+    /// If the server has ended already.
+    pub fn signal(&self, name: &str) {
         let id = self.child.id().expect("the server is running").to_string();
-        let status = Shell::new("sh").args(["-c", "kill -s TERM \"$0\"", &id]).status().expect("a shell");
+        let status = Shell::new("sh").args(["-c", "kill -s \"$1\" \"$0\"", &id, name]).status();
+        let status = status.expect("a shell");
         assert!(status.success(), "kill: {status}");
     }
 
@@ -263,6 +297,22 @@ impl Drop for Server {
             eprintln!("the server's log:\n{}", self.log().join("\n"));
         }
     }
+}
+
+/// Waits until the server listens: its address, and that of the administrators' port. No address if the log ends.
+async fn listening(lines: &mut mpsc::UnboundedReceiver<String>) -> (Option<String>, Option<String>) {
+    let mut admin = None;
+    while let Some(line) = lines.recv().await {
+        let line: Value = serde_json::from_str(&line).unwrap_or_default();
+        let address = line["address"].as_str().map(str::to_owned);
+        if line["message"] == "listening" {
+            return (address, admin);
+        }
+        if line["message"] == "listening for administrators" {
+            admin = address;
+        }
+    }
+    (None, admin)
 }
 
 /// Keeps every line, and passes it on to whoever waits for one.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use spillway_engine::{
     Clock, Engine, EngineConfig, EngineHandle, EngineParts, EngineThread, RunnerExecutor, SystemClock,
-    TextPipeline,
+    TextPipeline, Today,
 };
 use spillway_kernels::Device;
 use spillway_models::{
@@ -16,6 +16,8 @@ use spillway_scheduler::SchedulerConfig;
 use spillway_text::{GenerationConfig, Timestamp};
 use spillway_types::Sampling;
 
+#[cfg(feature = "fault-injection")]
+use super::faults;
 use super::memory;
 use crate::config::{ByteSize, DeviceConfig, SchedulerSettings, ServeConfig};
 use crate::http::{SamplingDefaults, WallClock};
@@ -68,16 +70,25 @@ pub(super) fn start(
     let kv = KvCache::new(&device, &loaded.kv_layout, scheduler.block_size, scheduler.num_blocks.get())
         .context("the KV cache could not be made: lower --kv-cache-memory")?;
     let vocab_size = loaded.spec.vocab_size as u32;
-    let runner = ModelRunner::new(loaded.model, kv, loaded.runner_limits);
+    let model = loaded.model;
+    #[cfg(feature = "fault-injection")]
+    let model = faults::plant(model, &config.faults);
+    let runner = ModelRunner::new(model, kv, loaded.runner_limits);
     let wall_clock = Arc::clone(wall_clock);
-    let today = Arc::new(move || Timestamp::from_unix_seconds(wall_clock() as i64));
+    let today: Today = Arc::new(move || Timestamp::from_unix_seconds(wall_clock() as i64));
+    #[cfg(feature = "fault-injection")]
+    let today = faults::plant_today(today, &config.faults);
     let (handle, thread) = Engine::start(EngineParts {
         model: config.model.served_name.clone(),
         vocab_size,
         end_tokens: text.end_tokens,
         text: TextPipeline::new(text.tokenizer, text.template, today),
         executor: Box::new(RunnerExecutor::start(runner).context("the model's thread could not be started")?),
-        config: EngineConfig { scheduler, step_overdue_after: config.scheduler.step_timeout },
+        config: EngineConfig {
+            scheduler,
+            step_overdue_after: config.scheduler.step_timeout,
+            max_queue_ttft: config.scheduler.max_queue_ttft,
+        },
         clock: Arc::clone(&clock),
     })?;
     Ok(Started { handle, thread, defaults, clock })

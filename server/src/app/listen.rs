@@ -1,121 +1,117 @@
-//! Listens, serves, and closes in order: refuse new work, let the old finish, abort what is left, leave.
+//! Ports: accepts connections, as many as may be, and serves each until it ends, stalls, or the server closes.
+//!
+//! # Invariants
+//!
+//! - No connection is held for nothing: one that sends no request, or stops reading its answer, is closed in time.
+//! - A connection that is dropped drops its requests, which aborts them.
+
+mod connection;
+mod stall;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::serve::ListenerExt;
-use metrics_exporter_prometheus::PrometheusHandle;
-use spillway_engine::{Clock, EngineThread};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::HttpConfig;
-use crate::http::Lifecycle;
+use crate::config::{Address, HttpConfig};
+use connection::Patience;
+pub(super) use tls::Tls;
 
-/// Time that clients get to read their last bytes after everything was finished or aborted.
-const LAST_BYTES_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time between the moments at which recorded values are folded into histograms.
-const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// Time between two tries to accept when the system has no file or memory for it.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// What is needed to close.
-pub(super) struct Closing {
-    /// Tells the service, and counts its requests.
-    pub(super) lifecycle: Lifecycle,
-    /// To be stopped.
-    pub(super) engine: EngineThread,
-    /// On which the engine is told when to end.
-    pub(super) engine_clock: Arc<dyn Clock>,
-    /// Time that requests get to finish.
-    pub(super) drain_timeout: Duration,
-}
-
-/// Serves until SIGTERM or SIGINT, then closes.
-pub(super) async fn serve(
+/// A port that is open.
+pub(super) struct Port {
+    listener: TcpListener,
     service: Router,
-    config: &HttpConfig,
-    closing: Closing,
-    metrics: PrometheusHandle,
-) -> anyhow::Result<()> {
-    let mut signals = Signals::listen()?;
-    let listener = TcpListener::bind((config.host.as_str(), config.port))
-        .await
-        .with_context(|| format!("--host {} --port {} cannot be listened on", config.host, config.port))?;
-    tracing::info!(address = %format!("http://{}", listener.local_addr()?), "listening");
-    // Tokens are small and must not wait for more of them.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection refuses TCP_NODELAY");
+    tls: Option<Arc<Tls>>,
+    patience: Patience,
+    slots: Arc<Semaphore>,
+}
+
+impl Port {
+    /// Opens a port. `flags` names those that chose it.
+    pub(super) async fn open(
+        address: &Address,
+        flags: &str,
+        service: Router,
+        tls: Option<Arc<Tls>>,
+        config: &HttpConfig,
+    ) -> anyhow::Result<Self> {
+        let Address { host, port } = address;
+        let listener = TcpListener::bind((host.as_str(), *port))
+            .await
+            .with_context(|| format!("{flags}: {host} port {port} cannot be listened on"))?;
+        let patience = Patience { header: config.header_timeout, stall: config.client_timeout };
+        let slots = Arc::new(Semaphore::new(config.max_connections.get() as usize));
+        Ok(Self { listener, service, tls, patience, slots })
+    }
+
+    /// Where it listens, as clients write it.
+    pub(super) fn url(&self) -> anyhow::Result<String> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        Ok(format!("{scheme}://{}", self.listener.local_addr()?))
+    }
+
+    /// Serves until `closed`; then no connection is taken any more, and those that are there end with their requests.
+    pub(super) async fn serve(self, closed: CancellationToken) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = closed.cancelled() => break,
+                Some(ended) = connections.join_next() => report(ended),
+                (stream, slot) = self.next() => {
+                    let (service, tls) = (self.service.clone(), self.tls.clone());
+                    let (patience, closed) = (self.patience, closed.clone());
+                    connections.spawn(async move {
+                        connection::serve(stream, service, tls.as_deref(), patience, closed).await;
+                        drop(slot);
+                    });
+                }
+            }
         }
-    });
-
-    let mut tasks = JoinSet::new();
-    tasks.spawn(fold_metrics(metrics));
-    let closed = CancellationToken::new();
-    let server = axum::serve(listener, service).with_graceful_shutdown(closed.clone().cancelled_owned());
-    let mut server = Box::pin(server.into_future());
-    tokio::select! {
-        ended = &mut server => return ended.context("the listener broke"),
-        () = signals.next() => tracing::info!("draining: a second signal cuts off what is in flight"),
-    }
-    // The server goes on meanwhile: it answers what is in flight, and refuses what is new.
-    tokio::select! {
-        ended = &mut server => return ended.context("the listener broke"),
-        drained = drain(closing, &mut signals) => drained?,
-    }
-    closed.cancel();
-    if tokio::time::timeout(LAST_BYTES_TIMEOUT, server).await.is_err() {
-        tracing::warn!("closed with clients still connected");
-    }
-    tracing::info!("closed");
-    Ok(())
-}
-
-/// Refuses new work, waits for the old until the timeout or a second signal, breaks off what is left.
-async fn drain(closing: Closing, signals: &mut Signals) -> anyhow::Result<()> {
-    let Closing { lifecycle, engine, engine_clock, drain_timeout } = closing;
-    lifecycle.start_draining();
-    tokio::select! {
-        () = lifecycle.drained() => {}
-        () = tokio::time::sleep(drain_timeout) => tracing::warn!("--drain-timeout is over: cutting off what is left"),
-        () = signals.next() => tracing::warn!("a second signal: cutting off what is left"),
-    }
-    lifecycle.cut_off();
-    let now = engine_clock.now();
-    let stopped = tokio::task::spawn_blocking(move || engine.stop(now)).await?;
-    if tokio::time::timeout(LAST_BYTES_TIMEOUT, lifecycle.drained()).await.is_err() {
-        tracing::warn!("some clients did not read their answers to the end");
-    }
-    stopped.context("the engine broke before it was stopped")
-}
-
-/// The signals that ask a process to end.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        drop(self.listener);
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
     }
 
-    /// Waits for either.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => tracing::info!("SIGTERM"),
-            _ = self.interrupt.recv() => tracing::info!("SIGINT"),
+    /// The next connection, once there is room for it. Nothing is lost if it is dropped.
+    async fn next(&self) -> (TcpStream, OwnedSemaphorePermit) {
+        if self.slots.available_permits() == 0 {
+            tracing::warn!("--max-connections are open: further ones wait until one closes");
+        }
+        let slots = Arc::clone(&self.slots);
+        let slot = slots.acquire_owned().await.expect("nobody closes the semaphore");
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => return (stream, slot),
+                Err(error) if is_of_connection(&error) => {
+                    tracing::debug!(%error, "a connection broke at once");
+                }
+                Err(error) => {
+                    tracing::error!(%error, "no connection can be accepted, trying again");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                }
+            }
         }
     }
 }
 
-async fn fold_metrics(metrics: PrometheusHandle) {
-    let mut interval = tokio::time::interval(METRICS_UPKEEP);
-    loop {
-        interval.tick().await;
-        metrics.run_upkeep();
+/// Whether an error of `accept` is that of the connection, not of the system.
+fn is_of_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection broke");
     }
 }

@@ -35,7 +35,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum RawCommand {
     /// Serve a model over an OpenAI-compatible HTTP API.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Fetch a model into its cache folder, to be served later or elsewhere.
     Pull(PullArgs),
     /// Measure.
@@ -86,7 +86,7 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
     match cli.command {
         RawCommand::Serve(args) => {
             let serve_matches = matches.subcommand_matches("serve");
-            let raw = layered(args, |flag| {
+            let raw = layered(*args, |flag| {
                 let source = serve_matches.and_then(|matches| matches.value_source(flag));
                 source == Some(ValueSource::CommandLine)
             })?;

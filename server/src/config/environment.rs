@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::ConfigError;
 use super::hub::{HubAccess, HubConfig, HubToken};
+use super::raw::Secret;
 
 /// The hub that is asked if no other is named.
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
@@ -20,6 +21,8 @@ pub(super) struct Environment {
     pub(super) home: Option<OsString>,
     /// The variables of Hugging Face's tools.
     pub(super) hub: HubVariables,
+    /// `SPILLWAY_API_KEY`: a key that clients must show. Set and empty, it is refused rather than taken for absent.
+    pub(super) api_key: Option<Secret>,
 }
 
 /// The variables of Hugging Face's tools, with the meanings that they have there.
@@ -61,6 +64,9 @@ impl Environment {
                 token_path: variable("HF_TOKEN_PATH"),
                 offline: variable("HF_HUB_OFFLINE"),
             },
+            // What is not Unicode becomes what no key may contain, and is refused as such.
+            api_key: std::env::var_os("SPILLWAY_API_KEY")
+                .map(|key| Secret::from(key.to_string_lossy().into_owned())),
         }
     }
 

@@ -10,6 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{ByteSize, TimeSpan};
 
+#[cfg(feature = "fault-injection")]
+mod faults;
+mod security;
+mod server;
+
+#[cfg(feature = "fault-injection")]
+pub(super) use faults::RawFaults;
+pub(super) use security::{RawSecurity, Secret};
+pub(super) use server::RawServer;
+
 /// Everything that `spillway serve` can be told.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -23,7 +33,12 @@ pub(super) struct RawConfig {
     #[command(flatten)]
     pub(super) server: RawServer,
     #[command(flatten)]
+    pub(super) security: RawSecurity,
+    #[command(flatten)]
     pub(super) log: RawLog,
+    #[cfg(feature = "fault-injection")]
+    #[command(flatten)]
+    pub(super) faults: RawFaults,
 }
 
 /// `[model]`: what is served.
@@ -157,6 +172,13 @@ pub(super) struct RawScheduler {
     /// Time that a step may take before /health reports it.
     #[arg(long, value_name = "DURATION", default_value_t = RawScheduler::default().step_timeout)]
     pub(super) step_timeout: TimeSpan,
+    /// Time that a step may take before the process ends itself with exit code 3; at least --step-timeout.
+    #[arg(long, value_name = "DURATION", default_value_t = RawScheduler::default().watchdog_timeout)]
+    pub(super) watchdog_timeout: TimeSpan,
+    /// Longest time that the prompts in line may take to compute, by the measured rate; beyond it, clients get 429 with
+    /// Retry-After. Absent: no such limit.
+    #[arg(long, value_name = "DURATION")]
+    pub(super) max_queue_ttft: Option<TimeSpan>,
 }
 
 impl Default for RawScheduler {
@@ -172,36 +194,8 @@ impl Default for RawScheduler {
             enable_prefix_caching: true,
             priority_ageing: TimeSpan::from_secs(10),
             step_timeout: TimeSpan::from_secs(60),
-        }
-    }
-}
-
-/// `[server]`: how clients reach it.
-#[derive(Debug, Clone, PartialEq, clap::Args, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[command(next_help_heading = "Server: keys of [server]")]
-pub(super) struct RawServer {
-    /// Address or name to listen on; 0.0.0.0 for every interface.
-    #[arg(long, default_value_t = RawServer::default().host)]
-    pub(super) host: String,
-    /// Port to listen on; 0 for any free one, which the log then names.
-    #[arg(long, default_value_t = RawServer::default().port)]
-    pub(super) port: u16,
-    /// Time that requests get to finish after SIGTERM; the rest is aborted.
-    #[arg(long, value_name = "DURATION", default_value_t = RawServer::default().drain_timeout)]
-    pub(super) drain_timeout: TimeSpan,
-    /// Largest body of a request.
-    #[arg(long, value_name = "SIZE", default_value_t = RawServer::default().max_body)]
-    pub(super) max_body: ByteSize,
-}
-
-impl Default for RawServer {
-    fn default() -> Self {
-        Self {
-            host: "127.0.0.1".to_owned(),
-            port: 8000,
-            drain_timeout: TimeSpan::from_secs(30),
-            max_body: ByteSize::from_mib(32),
+            watchdog_timeout: TimeSpan::from_secs(300),
+            max_queue_ttft: None,
         }
     }
 }

@@ -8,13 +8,13 @@ use spillway_kernels::{CpuOptions, Isa, IsaChoice, WeightType};
 use spillway_models::{DtypePolicy, ExecutorKind, WeightsKind};
 use spillway_types::{BlockSize, ModelId};
 
-use super::environment::Environment;
 use super::hub::{HubId, HubModel};
 use super::raw::{
     RawConfig, RawDevice, RawDtype, RawExecutor, RawIsa, RawLog, RawLogFormat, RawModel, RawScheduler,
-    RawServer, RawWeightType, RawWeights,
+    RawWeightType, RawWeights,
 };
-use super::{ByteSize, ConfigError};
+use super::server::positive;
+use super::{ByteSize, ConfigError, Environment, HttpConfig, SecurityConfig, out_of_range};
 
 /// Everything that `spillway serve` needs.
 #[derive(Debug, Clone)]
@@ -27,6 +27,11 @@ pub struct ServeConfig {
     pub scheduler: SchedulerSettings,
     /// How clients reach it.
     pub http: HttpConfig,
+    /// Who may ask.
+    pub security: SecurityConfig,
+    /// What is to break on purpose.
+    #[cfg(feature = "fault-injection")]
+    pub faults: Vec<super::Fault>,
     /// What is written on standard error.
     pub log: LogConfig,
 }
@@ -92,19 +97,10 @@ pub struct SchedulerSettings {
     pub ageing_interval: Duration,
     /// A step that takes longer makes the engine unhealthy; not zero.
     pub step_timeout: Duration,
-}
-
-/// How clients reach the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// Address or name to listen on.
-    pub host: String,
-    /// Port to listen on; 0 for any.
-    pub port: u16,
-    /// Time that requests get to finish after a signal.
-    pub drain_timeout: Duration,
-    /// Largest body of a request; not zero.
-    pub max_body: ByteSize,
+    /// A step that takes longer ends the process; at least `step_timeout`.
+    pub watchdog_timeout: Duration,
+    /// Longest time that the prompts in line may take; not zero.
+    pub max_queue_ttft: Option<Duration>,
 }
 
 /// What is written on standard error.
@@ -139,6 +135,9 @@ impl RawConfig {
             device: self.device.validate()?,
             scheduler: self.scheduler.validate()?,
             http: self.server.validate()?,
+            security: self.security.validate(environment.api_key.clone())?,
+            #[cfg(feature = "fault-injection")]
+            faults: self.faults.validate()?,
             log: self.log.validate(),
         })
     }
@@ -276,10 +275,9 @@ impl RawScheduler {
         if self.max_in_flight_steps.get() > MAX_IN_FLIGHT_STEPS {
             return Err(out_of_range("max-in-flight-steps", self.max_in_flight_steps, "1 or 2"));
         }
-        for (flag, span) in [("priority-ageing", self.priority_ageing), ("step-timeout", self.step_timeout)] {
-            if span.duration().is_zero() {
-                return Err(out_of_range(flag, span, "longer than 0s"));
-            }
+        if self.watchdog_timeout < self.step_timeout {
+            let expected = "at least --step-timeout";
+            return Err(out_of_range("watchdog-timeout", self.watchdog_timeout, expected));
         }
         Ok(SchedulerSettings {
             block_size,
@@ -290,23 +288,20 @@ impl RawScheduler {
             max_waiting: self.max_waiting,
             max_in_flight_steps: self.max_in_flight_steps,
             prefix_caching: self.enable_prefix_caching,
-            ageing_interval: self.priority_ageing.duration(),
-            step_timeout: self.step_timeout.duration(),
+            ageing_interval: positive("priority-ageing", self.priority_ageing)?,
+            step_timeout: positive("step-timeout", self.step_timeout)?,
+            watchdog_timeout: self.watchdog_timeout.duration(),
+            max_queue_ttft: self.max_queue_ttft.map(|span| positive("max-queue-ttft", span)).transpose()?,
         })
     }
 }
 
-impl RawServer {
-    fn validate(self) -> Result<HttpConfig, ConfigError> {
-        if self.max_body.bytes() == 0 {
-            return Err(out_of_range("max-body", self.max_body, "more than 0B"));
-        }
-        Ok(HttpConfig {
-            host: self.host,
-            port: self.port,
-            drain_timeout: self.drain_timeout.duration(),
-            max_body: self.max_body,
-        })
+#[cfg(feature = "fault-injection")]
+impl super::raw::RawFaults {
+    fn validate(self) -> Result<Vec<super::Fault>, ConfigError> {
+        let fault =
+            |text: String| text.parse().map_err(|expected| out_of_range("inject-fault", text, expected));
+        self.inject_fault.into_iter().map(fault).collect()
     }
 }
 
@@ -318,8 +313,4 @@ impl RawLog {
         };
         LogConfig { format, filter: self.log_filter }
     }
-}
-
-fn out_of_range(flag: &'static str, value: impl std::fmt::Display, expected: &'static str) -> ConfigError {
-    ConfigError::OutOfRange { flag, value: value.to_string(), expected }
 }

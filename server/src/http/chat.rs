@@ -23,7 +23,7 @@ pub(crate) async fn create(
     Extension(name): Extension<RequestName>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let Body { own, generation }: Body<ChatRequest> = extract::body(request, state.parts().max_body).await?;
+    let Body { own, generation }: Body<ChatRequest> = extract::body(request, &state.parts().limits).await?;
     let model = served_model(&state, own.model.as_deref())?;
     let fields = OwnFields::of_chat(&own)?;
     let params = GenerationParams::check(generation, &fields, &model.defaults)?;

@@ -24,7 +24,7 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, ApiError> {
     let Body { own, generation }: Body<CompletionRequest> =
-        extract::body(request, state.parts().max_body).await?;
+        extract::body(request, &state.parts().limits).await?;
     let model = served_model(&state, own.model.as_deref())?;
     let fields = OwnFields::of_completion(&own)?;
     let params = GenerationParams::check(generation, &fields, &model.defaults)?;

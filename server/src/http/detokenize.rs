@@ -17,7 +17,7 @@ pub(crate) async fn detokenize(
     State(state): State<AppState>,
     request: Request,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
-    let body: DetokenizeRequest = extract::body(request, state.parts().max_body).await?;
+    let body: DetokenizeRequest = extract::body(request, &state.parts().limits).await?;
     let model = served_model(&state, body.model.as_deref())?;
     let text = Arc::clone(&model.text);
     let tokens: Vec<TokenId> = body.tokens.into_iter().map(TokenId).collect();

@@ -15,26 +15,32 @@ use crate::http::request_error::RequestError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorStatus {
     BadRequest,
+    Unauthorized,
     NotFound,
     MethodNotAllowed,
+    RequestTimeout,
     PayloadTooLarge,
     UnsupportedMediaType,
     TooManyRequests,
     InternalServerError,
     ServiceUnavailable,
+    GatewayTimeout,
 }
 
 impl ErrorStatus {
     fn code(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -43,7 +49,10 @@ impl ErrorStatus {
         match self {
             Self::TooManyRequests => "rate_limit_error",
             Self::InternalServerError | Self::ServiceUnavailable => "server_error",
+            Self::GatewayTimeout => "timeout_error",
             Self::BadRequest
+            | Self::Unauthorized
+            | Self::RequestTimeout
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::PayloadTooLarge
@@ -64,6 +73,11 @@ pub(crate) struct ApiError {
 
 /// Time after which a client may try a server again that is closing: another one should be up by then.
 const RETRY_AFTER_SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// Time after which a client may try again that came while too many others were there.
+const RETRY_AFTER_CROWD: Duration = Duration::from_secs(1);
+/// How a client is to show its key.
+const WWW_AUTHENTICATE: HeaderValue = HeaderValue::from_static("Bearer realm=\"spillway\"");
 
 impl ApiError {
     fn new(status: ErrorStatus, code: Option<&'static str>, message: impl Into<String>) -> Self {
@@ -110,6 +124,9 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status.code(), Json(self.body())).into_response();
+        if self.status == ErrorStatus::Unauthorized {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, WWW_AUTHENTICATE);
+        }
         if let Some(retry_after) = self.retry_after {
             let secs = retry_after.as_millis().div_ceil(1000).max(1);
             if let Ok(value) = HeaderValue::try_from(secs.to_string()) {
@@ -130,6 +147,15 @@ impl From<RequestError> for ApiError {
             E::WrongMethod { .. } => {
                 Self::new(ErrorStatus::MethodNotAllowed, Some("method_not_allowed"), message)
             }
+            E::NoKey | E::WrongKey => Self::new(ErrorStatus::Unauthorized, Some("invalid_api_key"), message),
+            E::TooManyRequests { .. } => {
+                Self::new(ErrorStatus::TooManyRequests, Some("too_many_requests"), message)
+                    .retry_after(RETRY_AFTER_CROWD)
+            }
+            E::DeadlineExceeded { .. } => {
+                Self::new(ErrorStatus::GatewayTimeout, Some("deadline_exceeded"), message)
+            }
+            E::BodyStalled { .. } => Self::new(ErrorStatus::RequestTimeout, Some("body_stalled"), message),
             E::ContentType { .. } => {
                 Self::new(ErrorStatus::UnsupportedMediaType, Some("unsupported_media_type"), message)
             }
@@ -195,7 +221,7 @@ impl From<BackendError> for ApiError {
                 let error = Self::new(ErrorStatus::BadRequest, Some("invalid_value"), message);
                 Self { param: param.map(str::to_owned), ..error }
             }
-            BackendError::QueueFull { retry_after, .. } => {
+            BackendError::QueueFull { retry_after, .. } | BackendError::QueueTooLong { retry_after, .. } => {
                 Self::new(ErrorStatus::TooManyRequests, Some("queue_full"), message).retry_after(retry_after)
             }
             BackendError::ShuttingDown { .. } => Self::shutting_down(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body as HttpBody, Bytes};
+use axum::body::Body as HttpBody;
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -11,10 +11,11 @@ use serde_json::Value;
 use spillway_api::fields::Object;
 use spillway_api::openai::{ChatRequest, CompletionRequest, GenerationRequest};
 use spillway_api::tokenize::{DetokenizeRequest, TokenizeRequest};
+use tokio::time::timeout;
 
-use crate::config::ByteSize;
 use crate::http::fields;
 use crate::http::request_error::RequestError;
+use crate::http::state::HttpLimits;
 
 /// Time for which the rest of a body that is too large is read, so that its client comes to read the answer.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -86,10 +87,10 @@ impl<T: RequestBody> FromBody for Body<T> {
 }
 
 /// Reads and checks the body of a request.
-pub(crate) async fn body<T: FromBody>(request: Request, max_body: ByteSize) -> Result<T, RequestError> {
+pub(crate) async fn body<T: FromBody>(request: Request, limits: &HttpLimits) -> Result<T, RequestError> {
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
-    let bytes = read(body, max_body).await?;
+    let bytes = read(body, limits).await?;
     parse(&bytes)
 }
 
@@ -104,16 +105,22 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), RequestError> {
     if is_json { Ok(()) } else { Err(RequestError::ContentType { found: format!("`{text}`") }) }
 }
 
-async fn read(mut body: HttpBody, max_body: ByteSize) -> Result<Bytes, RequestError> {
+async fn read(mut body: HttpBody, limits: &HttpLimits) -> Result<Vec<u8>, RequestError> {
+    let HttpLimits { max_body, client_timeout, .. } = *limits;
     let max_bytes = usize::try_from(max_body.bytes()).unwrap_or(usize::MAX);
-    match Limited::new(&mut body, max_bytes).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            discard(body).await;
-            Err(RequestError::BodyTooLarge { max_body })
+    let mut limited = Limited::new(&mut body, max_bytes);
+    let mut bytes = Vec::new();
+    loop {
+        let frame = timeout(client_timeout, limited.frame()).await;
+        match frame.map_err(|_| RequestError::BodyStalled { limit: client_timeout })? {
+            None => return Ok(bytes),
+            Some(Ok(frame)) => bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| &**data)),
+            Some(Err(error)) if error.is::<LengthLimitError>() => break,
+            Some(Err(error)) => return Err(RequestError::BodyUnreadable { message: error.to_string() }),
         }
-        Err(error) => Err(RequestError::BodyUnreadable { message: error.to_string() }),
     }
+    discard(body).await;
+    Err(RequestError::BodyTooLarge { max_body })
 }
 
 /// Reads on for a while, keeping nothing: a connection that is closed while its client is still sending is reset, and

@@ -10,6 +10,7 @@ use spillway_router::{BackendId, Reason, TokenStream};
 use spillway_types::{GenerateEvent, GenerateRequest, ModelId, Prompt, SamplingParams, Seed};
 
 use crate::http::answer::Expected;
+use crate::http::contained::contain;
 use crate::http::cut_off;
 use crate::http::error::ApiError;
 use crate::http::joined::join;
@@ -112,7 +113,12 @@ pub(crate) async fn start(
     let admissions = prompts.into_iter().map(|prompt| router.generate(request(state, model, prompt, params)));
     let mut route = None;
     let mut streams = Vec::with_capacity(admissions.len());
-    for routed in try_join_all(admissions).await? {
+    let admitted = tokio::select! {
+        admitted = try_join_all(admissions) => admitted?,
+        // An engine that hangs would never say so itself.
+        () = state.parts().lifecycle.until_cut_off() => return Err(ApiError::shutting_down()),
+    };
+    for routed in admitted {
         route.get_or_insert(Route { backend: routed.backend, reason: routed.reason });
         streams.push(routed.stream);
     }
@@ -124,7 +130,7 @@ pub(crate) async fn start(
         }
     }
     let route = route.ok_or_else(|| ApiError::internal("a request without prompts was let through"))?;
-    let joined = join(streams, num_choices_each);
+    let joined = contain(join(streams, num_choices_each), route.backend.clone());
     let stream = cut_off::until(joined, state.parts().lifecycle.until_cut_off(), route.backend.clone());
     Ok(Generation { stream, expected, route })
 }

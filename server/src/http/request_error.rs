@@ -1,5 +1,7 @@
 //! What can be wrong with a request before it reaches a model.
 
+use std::time::Duration;
+
 use crate::config::ByteSize;
 
 /// What is wrong with a request, with the field at fault and how to mend it.
@@ -11,6 +13,24 @@ pub(crate) enum RequestError {
     /// The path exists, with another method.
     #[error("`{path}` does not take {method}")]
     WrongMethod { method: String, path: String },
+    /// No key was shown.
+    #[error("no API key: send one of this server's as `Authorization: Bearer KEY`")]
+    NoKey,
+    /// Another key was shown.
+    #[error("the API key is not one of this server's")]
+    WrongKey,
+    /// So many requests are there at once.
+    #[error("{limit} requests are in flight, limit {limit} (--max-concurrent-requests): try again soon")]
+    TooManyRequests { limit: u32 },
+    /// The request took longer than it may.
+    #[error(
+        "the request took longer than its deadline of {} s: ask for fewer tokens, or allow more time (--request-timeout, x-spillway-timeout)",
+        limit.as_secs_f64()
+    )]
+    DeadlineExceeded { limit: Duration },
+    /// The client stopped in the middle of its body.
+    #[error("the body stopped coming for {} s (--client-timeout)", limit.as_secs_f64())]
+    BodyStalled { limit: Duration },
     /// The body is not declared as JSON.
     #[error("content-type is {found}, must be `application/json`")]
     ContentType { found: String },

@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::http::HeaderValue;
+use axum::body::Bytes;
+use axum::http::{HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{Stream, StreamExt};
@@ -46,6 +47,17 @@ pub(crate) fn response(
     // Proxies that buffer would hold the tokens back.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
+}
+
+/// Whether a response is a stream of events.
+pub(crate) fn is_stream(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// The events that end a stream which breaks off between two of its own, as they are on the wire.
+pub(crate) fn last_events(error: &ApiError) -> Bytes {
+    Bytes::from(format!("data: {}\n\ndata: {DONE}\n\n", json_line(&error.body())))
 }
 
 /// The data of each event, in order.

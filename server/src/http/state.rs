@@ -7,8 +7,9 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use spillway_router::{BackendError, Router};
 use spillway_types::{ModelId, Prompt, TokenId};
+use tokio::sync::Semaphore;
 
-use crate::config::ByteSize;
+use crate::config::{ApiKeys, ByteSize};
 use crate::http::ids::Ids;
 use crate::http::lifecycle::Lifecycle;
 
@@ -21,8 +22,14 @@ pub(crate) struct HttpParts {
     pub(crate) router: Router,
     /// The models that are listed, tokenised for, and served: at least one.
     pub(crate) models: Vec<ServedModel>,
-    /// Largest body of a request.
-    pub(crate) max_body: ByteSize,
+    /// How much a request may take.
+    pub(crate) limits: HttpLimits,
+    /// Which ports tell the metrics.
+    pub(crate) metrics_place: MetricsPlace,
+    /// Keys of which a request must show one, if there are any.
+    pub(crate) api_keys: Option<ApiKeys>,
+    /// Web sites whose pages may ask.
+    pub(crate) allowed_origins: Vec<String>,
     /// Time between the comments that keep an idle stream open.
     pub(crate) keep_alive: Duration,
     /// Writes the metrics.
@@ -31,6 +38,28 @@ pub(crate) struct HttpParts {
     pub(crate) clock: WallClock,
     /// Whether the server is closing, and what is still in flight.
     pub(crate) lifecycle: Lifecycle,
+}
+
+/// How much a request may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HttpLimits {
+    /// Largest body.
+    pub(crate) max_body: ByteSize,
+    /// Most requests at once.
+    pub(crate) max_concurrent_requests: NonZeroU32,
+    /// Longest time from arrival to the last byte.
+    pub(crate) request_timeout: Option<Duration>,
+    /// Longest time between two pieces of a body.
+    pub(crate) client_timeout: Duration,
+}
+
+/// Which ports tell the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MetricsPlace {
+    /// There is but one port.
+    EveryPort,
+    /// They are not for the public.
+    AdminPort,
 }
 
 /// One model as clients see it.
@@ -93,17 +122,25 @@ pub(crate) struct AppState {
 pub(crate) struct Shared {
     pub(crate) parts: HttpParts,
     pub(crate) ids: Ids,
+    /// One for each request that there may be at once.
+    pub(crate) places: Arc<Semaphore>,
 }
 
 impl AppState {
     /// Shares the parts among all requests.
     pub(crate) fn new(parts: HttpParts) -> Self {
-        Self { shared: Arc::new(Shared { parts, ids: Ids::new() }) }
+        let places = Arc::new(Semaphore::new(parts.limits.max_concurrent_requests.get() as usize));
+        Self { shared: Arc::new(Shared { parts, ids: Ids::new(), places }) }
     }
 
     /// The parts.
     pub(crate) fn parts(&self) -> &HttpParts {
         &self.shared.parts
+    }
+
+    /// Places of requests.
+    pub(crate) fn places(&self) -> &Arc<Semaphore> {
+        &self.shared.places
     }
 
     /// Source of names and seeds.

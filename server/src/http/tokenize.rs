@@ -19,7 +19,7 @@ pub(crate) async fn tokenize(
     State(state): State<AppState>,
     request: Request,
 ) -> Result<Json<TokenizeResponse>, ApiError> {
-    let body: TokenizeRequest = extract::body(request, state.parts().max_body).await?;
+    let body: TokenizeRequest = extract::body(request, &state.parts().limits).await?;
     let model = served_model(&state, body.model.as_deref())?;
     let prompt = match (body.prompt, body.messages) {
         (Some(text), None) => Prompt::Text(text),

@@ -279,9 +279,22 @@ async fn a_prompt_that_does_not_fit_is_refused_with_both_numbers() {
         let reply = server.post(COMPLETIONS, &ids(count)).await;
         check(&number, &reply, &bad("context_length_exceeded", None, &[&number, "99"]));
     }
-    let long =
-        server.post(CHAT, &json!({"messages": [{"role": "user", "content": "river ".repeat(200)}]})).await;
-    assert_eq!((long.status, &long.json()["error"]["code"]), (400, &json!("context_length_exceeded")));
+    let text = json!({"prompt": "river ".repeat(200)});
+    let conversation = json!({"messages": [{"role": "user", "content": "river ".repeat(200)}]});
+    for (path, request) in [(COMPLETIONS, text), (CHAT, conversation)] {
+        let counted = server.post("/tokenize", &request).await.json()["count"].as_u64().expect("a count");
+        let number = counted.to_string();
+        for more in [json!({}), json!({"max_tokens": 1}), json!({"max_tokens": 500}), json!({"stream": true})]
+        {
+            let reply = server.post(path, &with(request.clone(), more)).await;
+            check(path, &reply, &bad("context_length_exceeded", None, &[&number, "99"]));
+        }
+    }
+    let chat = json!({"messages": [{"role": "user", "content": "river"}], "max_tokens": 99});
+    let counted =
+        server.post("/tokenize", &json!({"messages": chat["messages"]})).await.json()["count"].to_string();
+    let output = server.post(CHAT, &chat).await;
+    check("output of a chat", &output, &bad("invalid_value", "max_tokens", &[&counted, "99", "100"]));
     let output = server.post(COMPLETIONS, &json!({"prompt": [100, 101], "max_tokens": 99})).await;
     check("output", &output, &bad("invalid_value", "max_tokens", &["2 tokens", "99", "100"]));
     let stream = with(ids(100), json!({"stream": true}));

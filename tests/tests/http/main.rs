@@ -6,13 +6,19 @@
 //! Not here: statuses and shapes that need a broken backend, and keep-alive comments, which need a stopped clock. They
 //! are tested beside the code, in `server/src/http/tests`.
 
+mod breaking;
 mod closing;
+mod deadlines;
 mod demo;
 mod endpoints;
 mod errors;
 mod generating;
+mod hanging;
 mod hub;
+mod keys;
 mod leaving;
+mod patience;
+mod ports;
 mod queueing;
 mod requests;
 mod seeds;

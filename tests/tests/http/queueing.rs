@@ -107,3 +107,28 @@ async fn a_high_priority_overtakes_in_the_queue() {
     within("text", high.next_text()).await.expect("it overtakes");
     drop(low);
 }
+
+#[tokio::test]
+async fn a_queue_whose_prompts_take_too_long_answers_429() {
+    let flags = ["--max-queue-ttft", "1ms", "--max-num-batched-tokens", "16", "--max-num-seqs", "16"];
+    let (server, _model) = endless_server(&flags).await;
+    // A prompt of more than a thousand steps; nobody knows at first how fast they are.
+    let long = |first: u32| with(greedy("", 1), json!({"prompt": vec![first; 20_000], "stream": true}));
+    let running = server.open(COMPLETIONS, &long(5)).await;
+    let is_measured = async || {
+        let metrics = server.metrics().await;
+        metrics.value("spillway_prefill_tokens_per_second", "").is_some_and(|rate| rate > 0.0)
+            && metrics.value("spillway_queued_prompt_tokens", "").is_some_and(|tokens| tokens > 0.0)
+    };
+    server.until("the rate to be measured", is_measured).await;
+    for request in [long(6), greedy("a", 1)] {
+        let refused = server.post(COMPLETIONS, &request).await;
+        let error = refused.json()["error"].clone();
+        assert_eq!((refused.status, &error["code"]), (429, &json!("queue_full")), "{error}");
+        let seconds: u64 = refused.header("retry-after").expect("it says when").parse().expect("in seconds");
+        assert!((1..=60).contains(&seconds), "{seconds}");
+    }
+    drop(running);
+    server.until_metric("vllm:num_requests_running", "", 0.0).await;
+    assert_eq!(server.post(COMPLETIONS, &greedy("a", 1)).await.status, 200, "an empty queue takes anything");
+}

@@ -12,7 +12,7 @@ pub fn flags_markdown() -> String {
     let Some(serve) = command.find_subcommand("serve") else { return String::new() };
     let mut text = String::new();
     let mut heading = None;
-    for flag in serve.get_arguments() {
+    for flag in serve.get_arguments().filter(|flag| !flag.is_hide_set()) {
         let Some(name) = flag.get_long() else { continue };
         if heading != Some(flag.get_help_heading()) {
             heading = Some(flag.get_help_heading());

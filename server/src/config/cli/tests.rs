@@ -7,7 +7,7 @@ use spillway_kernels::{CpuOptions, Isa, IsaChoice, WeightType};
 use spillway_models::{DtypePolicy, ExecutorKind, WeightsKind};
 
 use super::*;
-use crate::config::{DeviceConfig, HubFiles, LogFormat, ModelChoice};
+use crate::config::{Address, DeviceConfig, HubFiles, LogFormat, ModelChoice, TlsConfig};
 
 fn environment() -> Environment {
     Environment { home: Some("/home/ann".into()), ..Environment::default() }
@@ -44,7 +44,7 @@ fn clap_finds_no_fault_in_the_definition() {
 fn defaults_are_those_of_the_documentation() {
     let config = serve("spillway serve --model demo");
     assert_eq!(config.model.choice, ModelChoice::Demo { cache: PathBuf::from("/home/ann/.cache/spillway") });
-    assert_eq!((config.http.host.as_str(), config.http.port), ("127.0.0.1", 8000));
+    assert_eq!((config.http.public.host.as_str(), config.http.public.port), ("127.0.0.1", 8000));
     assert_eq!(config.http.drain_timeout, Duration::from_secs(30));
     assert_eq!(config.http.max_body.to_string(), "32MiB");
     assert_eq!((config.scheduler.block_size.tokens(), config.scheduler.max_waiting.get()), (16, 1024));
@@ -61,7 +61,10 @@ fn every_flag_is_followed() {
          --kv-cache-memory 512MiB --max-num-batched-tokens 64 --max-num-seqs 8 --max-model-len 1000 \
          --max-waiting 5 --max-in-flight-steps 1 --enable-prefix-caching=false --priority-ageing 300ms \
          --step-timeout 5s --weights dummy --seed 9 --dummy-weight-type q8_0 --drain-timeout 2m \
-         --max-body 1KiB --log-format json --log-filter debug",
+         --max-body 1KiB --log-format json --log-filter debug --watchdog-timeout 6s --max-queue-ttft 2s \
+         --admin-host 10.0.0.1 --admin-port 0 --request-timeout 9m --header-timeout 7s --client-timeout 8s \
+         --max-connections 11 --max-concurrent-requests 12 --api-key sk-1 --api-key sk-2 --tls-cert /c.pem \
+         --tls-key /k.pem --allowed-origin https://chat.example.com",
     );
     let scheduler = config.scheduler;
     assert_eq!(config.model.choice, ModelChoice::Path(PathBuf::from("/models/tiny.gguf")));
@@ -77,10 +80,60 @@ fn every_flag_is_followed() {
     assert_eq!((scheduler.max_in_flight_steps.get(), scheduler.prefix_caching), (1, false));
     assert_eq!(scheduler.ageing_interval, Duration::from_millis(300));
     assert_eq!(scheduler.step_timeout, Duration::from_secs(5));
-    assert_eq!((config.http.host.as_str(), config.http.port), ("0.0.0.0", 0));
+    assert_eq!((config.http.public.host.as_str(), config.http.public.port), ("0.0.0.0", 0));
     assert_eq!(config.http.drain_timeout, Duration::from_mins(2));
     assert_eq!((config.http.max_body.bytes(), config.log.format), (1024, LogFormat::Json));
     assert_eq!(config.log.filter, "debug");
+    assert_eq!(scheduler.watchdog_timeout, Duration::from_secs(6));
+    assert_eq!(scheduler.max_queue_ttft, Some(Duration::from_secs(2)));
+    let http = config.http;
+    assert_eq!(http.admin, Some(Address { host: "10.0.0.1".to_owned(), port: 0 }));
+    assert_eq!(http.request_timeout, Some(Duration::from_mins(9)));
+    assert_eq!((http.header_timeout, http.client_timeout), (Duration::from_secs(7), Duration::from_secs(8)));
+    assert_eq!((http.max_connections.get(), http.max_concurrent_requests.get()), (11, 12));
+    assert_eq!(config.security.api_keys.map(|keys| keys.len()), Some(2));
+    assert_eq!(config.security.tls, Some(TlsConfig { cert: "/c.pem".into(), key: "/k.pem".into() }));
+    assert_eq!(config.security.allowed_origins, ["https://chat.example.com"]);
+}
+
+#[test]
+fn keys_of_flags_file_and_environment_count_together() {
+    let keys = file("# of the team\nsk-1\n\n  sk-2  \n");
+    let line = format!("spillway serve --model demo --api-key sk-3 --api-key-file {}", keys.path().display());
+    let matches = Cli::command().try_get_matches_from(line.split_whitespace()).expect("clap takes it");
+    let environment = Environment { api_key: Some("sk-4".to_owned().into()), ..environment() };
+    let Ok(Command::Serve(config)) = resolve(&matches, &environment) else { panic!("it can be followed") };
+    let keys = config.security.api_keys.clone().expect("there are four");
+    assert_eq!(keys.len(), 4);
+    assert!((1..=4).all(|number| keys.accept(format!("sk-{number}").as_bytes())));
+    assert!(!keys.accept(b"# of the team") && !keys.accept(b""));
+    assert!(!format!("{config:?}").contains("sk-"), "a key is never shown");
+}
+
+#[test]
+fn keys_in_the_config_file_may_be_one_or_several() {
+    for (text, number) in [("\"sk-1\"", 1), ("[\"sk-1\", \"sk-2\"]", 2), ("[]", 0)] {
+        let file = file(&format!("[model]\nmodel = \"demo\"\n[security]\napi_key = {text}\n"));
+        let config = serve(&format!("spillway serve --config {}", file.path().display()));
+        assert_eq!(config.security.api_keys.map_or(0, |keys| keys.len()), number);
+    }
+}
+
+#[test]
+fn a_key_that_could_leave_the_server_open_is_refused() {
+    let without = file("# none yet\n\n");
+    for (flags, expected) in [
+        (format!("--api-key-file {}", without.path().display()), "has no key"),
+        ("--api-key-file /no/such/keys".to_owned(), "--api-key-file /no/such/keys could not be read"),
+        ("--api-key=".to_owned(), "API key 1 must be visible ASCII"),
+    ] {
+        let message = refused(&format!("spillway serve --model demo {flags}"));
+        assert!(message.contains(expected), "{message}");
+    }
+    let matches = Cli::command().try_get_matches_from(["spillway", "serve", "--model", "demo"]);
+    let environment = Environment { api_key: Some(String::new().into()), ..environment() };
+    let error = resolve(&matches.expect("clap takes it"), &environment).expect_err("it is empty");
+    assert!(error.to_string().starts_with("API key 1 "), "{error}");
 }
 
 #[test]
@@ -89,7 +142,7 @@ fn the_file_replaces_defaults_and_flags_replace_the_file() {
         file("[model]\nmodel = \"demo\"\n[server]\nport = 9000\nhost = \"0.0.0.0\"\nmax_body = \"2MiB\"\n");
     let line = format!("spillway serve --config {} --port 9001", file.path().display());
     let config = serve(&line);
-    assert_eq!((config.http.host.as_str(), config.http.port), ("0.0.0.0", 9001));
+    assert_eq!((config.http.public.host.as_str(), config.http.public.port), ("0.0.0.0", 9001));
     assert_eq!(config.http.max_body.to_string(), "2MiB");
     assert_eq!(config.scheduler.max_num_seqs.get(), 256);
 }
@@ -98,7 +151,7 @@ fn the_file_replaces_defaults_and_flags_replace_the_file() {
 fn a_flag_that_repeats_the_default_still_replaces_the_file() {
     let file = file("[model]\nmodel = \"demo\"\n[server]\nport = 9000\n");
     let config = serve(&format!("spillway serve --port 8000 --config {}", file.path().display()));
-    assert_eq!(config.http.port, 8000);
+    assert_eq!(config.http.public.port, 8000);
 }
 
 #[test]
@@ -126,6 +179,17 @@ fn values_that_cannot_be_followed_are_named_with_their_range() {
         ("--model demo --max-num-batched-tokens 4", "must be at least --max-num-seqs, which is 256"),
         ("--model demo --max-in-flight-steps 3", "--max-in-flight-steps is 3, must be 1 or 2"),
         ("--model demo --step-timeout 0s", "--step-timeout is 0s, must be longer than 0s"),
+        ("--model demo --watchdog-timeout 59s", "--watchdog-timeout is 59s, must be at least --step-timeout"),
+        ("--model demo --max-queue-ttft 0s", "--max-queue-ttft is 0s, must be longer than 0s"),
+        ("--model demo --request-timeout 0s", "--request-timeout is 0s, must be longer than 0s"),
+        ("--model demo --header-timeout 0s", "--header-timeout is 0s, must be longer than 0s"),
+        ("--model demo --client-timeout 0s", "--client-timeout is 0s, must be longer than 0s"),
+        ("--model demo --tls-cert c.pem", "--tls-cert is given without --tls-key"),
+        ("--model demo --tls-key k.pem", "--tls-key is given without --tls-cert"),
+        (
+            "--model demo --allowed-origin example.com",
+            "--allowed-origin is example.com, must be * or a scheme",
+        ),
         ("--model demo --max-body 0B", "--max-body is 0B, must be more than 0B"),
         ("--model demo --device cuda:1", "--device is `cuda:1`, but this binary was built for the CPU only"),
         ("--model demo --device tpu", "--device is tpu, must be auto, cpu or cuda[:N]"),
@@ -158,7 +222,19 @@ fn every_flag_has_a_key_and_a_comment() {
     let command = Cli::command();
     let serve = command.find_subcommand("serve").expect("it is there");
     let table = toml::Table::try_from(RawConfig::default()).expect("it is TOML");
-    let optional = ["model", "threads", "kv_cache_memory", "max_model_len", "revision"];
+    let optional = [
+        "model",
+        "revision",
+        "threads",
+        "kv_cache_memory",
+        "max_model_len",
+        "max_queue_ttft",
+        "admin_port",
+        "request_timeout",
+        "api_key_file",
+        "tls_cert",
+        "tls_key",
+    ];
     for arg in serve.get_arguments().filter(|arg| !["config", "help"].contains(&arg.get_id().as_str())) {
         let id = arg.get_id().as_str();
         let is_key = table.values().any(|section| section.get(id).is_some());

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use spillway_router::{BackendError, BackendHealth, BackendId};
 use spillway_types::{FinishReason, ModelId};
 
-use super::fake::{Answer, Setup, done, finished, refusing, sending, started, text};
+use super::fake::{Answer, Setup, done, finished, limits, refusing, sending, started, text};
 use crate::config::ByteSize;
+use crate::http::HttpLimits;
 
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
@@ -93,7 +94,8 @@ async fn another_content_type_is_415() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_413_with_the_limit() {
-    let service = Setup { max_body: "1KiB".parse::<ByteSize>().expect("a size"), ..Setup::default() }.build();
+    let limits = HttpLimits { max_body: "1KiB".parse::<ByteSize>().expect("a size"), ..limits() };
+    let service = Setup { limits, ..Setup::default() }.build();
     let body = json!({"prompt": "x".repeat(1024)});
     let message =
         check(&service.post(COMPLETIONS, &body).await, 413, "invalid_request_error", "body_too_large", None);
@@ -215,7 +217,7 @@ async fn a_stopped_backend_is_503_and_not_healthy() {
 
 #[tokio::test]
 async fn an_overdue_step_is_not_healthy_but_still_takes_requests() {
-    let health = BackendHealth::Overdue { by: Duration::from_secs(3) };
+    let health = BackendHealth::Overdue { since: Duration::from_secs(3) };
     let service = Setup { health, ..Setup::default() }.build();
     check(&service.get("/health").await, 503, "server_error", "not_ready", None);
     assert_eq!(service.post(CHAT, &hi()).await.status, 200);

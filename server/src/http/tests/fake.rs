@@ -1,5 +1,6 @@
 //! The service under test: a scripted backend, a scripted tokenizer, a clock that stands still.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,8 +22,11 @@ use spillway_types::{
 };
 use tower::ServiceExt;
 
-use crate::config::ByteSize;
-use crate::http::{AppState, HttpParts, Lifecycle, ModelText, SamplingDefaults, ServedModel, service};
+use crate::config::{ApiKeys, ByteSize};
+use crate::http::{
+    AppState, HttpLimits, HttpParts, Lifecycle, MetricsPlace, ModelText, SamplingDefaults, ServedModel,
+    service,
+};
 
 /// What the backend does with a request.
 pub(super) type Script = dyn Fn(&GenerateRequest) -> Result<Vec<Item>, BackendError> + Send + Sync;
@@ -129,8 +133,20 @@ pub(super) struct Setup {
     pub(super) then: Then,
     pub(super) health: BackendHealth,
     pub(super) chat: bool,
-    pub(super) max_body: ByteSize,
+    pub(super) limits: HttpLimits,
+    pub(super) api_keys: Option<ApiKeys>,
+    pub(super) allowed_origins: Vec<String>,
     pub(super) defaults: SamplingDefaults,
+}
+
+/// Limits that no test meets unless it sets its own.
+pub(super) fn limits() -> HttpLimits {
+    HttpLimits {
+        max_body: ByteSize::from_mib(1),
+        max_concurrent_requests: NonZeroU32::new(100).expect("not zero"),
+        request_timeout: None,
+        client_timeout: Duration::from_mins(1),
+    }
 }
 
 impl Default for Setup {
@@ -140,7 +156,9 @@ impl Default for Setup {
             then: Then::End,
             health: BackendHealth::Ready,
             chat: true,
-            max_body: ByteSize::from_mib(1),
+            limits: limits(),
+            api_keys: None,
+            allowed_origins: Vec::new(),
             defaults: SamplingDefaults::default(),
         }
     }
@@ -169,7 +187,10 @@ impl Setup {
                 defaults: self.defaults,
                 text: Arc::new(ByteText),
             }],
-            max_body: self.max_body,
+            limits: self.limits,
+            metrics_place: MetricsPlace::EveryPort,
+            api_keys: self.api_keys,
+            allowed_origins: self.allowed_origins,
             keep_alive: Duration::from_secs(15),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             clock: Arc::new(|| 1_700_000_000),
