@@ -1,5 +1,6 @@
 //! The composition root: from a checked config to a running server, top to bottom.
 
+mod bench;
 mod closing;
 mod engine;
 #[cfg(feature = "fault-injection")]
@@ -19,7 +20,7 @@ use spillway_models::ModelSource;
 use spillway_router::{Backend, BackendError, BackendId, Router};
 use spillway_types::{Prompt, TokenId};
 
-use crate::config::{ApiKeys, BenchCommand, Command, HttpConfig, LogConfig, ModelChoice, ServeConfig};
+use crate::config::{ApiKeys, Command, HttpConfig, LogConfig, ModelChoice, ServeConfig};
 use crate::http::{
     self, AppState, HttpLimits, HttpParts, Lifecycle, MetricsPlace, ModelText, ServedModel, WallClock,
 };
@@ -49,7 +50,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Command::Bench(BenchCommand::Serve(args)) => runtime()?.block_on(spillway_bench::serve::run(args)),
+        Command::Bench(bench) => bench::run(bench),
     }
 }
 

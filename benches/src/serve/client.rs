@@ -2,12 +2,20 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::args::{Args, Endpoint};
-use super::stopwatch::Stopwatch;
+use super::reading::Reading;
+use crate::dataset::Prompt;
+use crate::sample::{Failure, FailureKind, Sample};
+use crate::stopwatch::Stopwatch;
+
+/// Longest part of an error's body that is told.
+const MAX_BODY_CHARS: usize = 200;
+/// Longest wait for what is not measured.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Sends requests to one server.
 pub(super) struct Client {
@@ -19,20 +27,6 @@ pub(super) struct Client {
     max_tokens: u32,
     temperature: f64,
     ignore_eos: bool,
-}
-
-/// What one request gave.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Completion {
-    pub(super) prompt_tokens: u64,
-    pub(super) cached_tokens: u64,
-    pub(super) output_tokens: u64,
-    /// From sending to the first piece of text.
-    pub(super) first_piece: Duration,
-    /// Between one piece and the next.
-    pub(super) gaps: Vec<Duration>,
-    /// From sending to the end of the stream.
-    pub(super) end_to_end: Duration,
 }
 
 impl Client {
@@ -50,7 +44,7 @@ impl Client {
             .build()?;
         Ok(Self {
             http,
-            url: format!("{}{path}", args.url.trim_end_matches('/')),
+            url: format!("{}{path}", args.base_url.trim_end_matches('/')),
             api_key: args.api_key.clone(),
             model: model.to_owned(),
             endpoint: args.endpoint,
@@ -60,38 +54,38 @@ impl Client {
         })
     }
 
-    /// Sends one prompt and reads its answer to the end.
-    pub(super) async fn complete(&self, prompt: &str) -> anyhow::Result<Completion> {
+    /// Sends one prompt and reads its answer to the end. `late` is by how much it was due before now.
+    pub(super) async fn complete(&self, prompt: &Prompt, late: Duration) -> Result<Sample, Failure> {
         let mut request = self.http.post(&self.url).json(&self.body(prompt));
         if let Some(key) = &self.api_key {
             request = request.bearer_auth(key);
         }
-        let watch = Stopwatch::start();
-        let response = request.send().await.context("the request could not be sent")?;
+        let mut reading = Reading::new(Stopwatch::start(), late);
+        let response = request.send().await.map_err(|error| failure(FailureKind::Connection, error))?;
         let status = response.status();
         if !status.is_success() {
             let text = response.text().await.unwrap_or_default();
-            bail!("status {}: {}", status.as_u16(), text.chars().take(200).collect::<String>());
+            let text: String = text.chars().take(MAX_BODY_CHARS).collect();
+            return Err(Failure::new(FailureKind::Status(status.as_u16()), text));
         }
-        let mut reading = Reading::new(watch);
         let mut bytes = response.bytes_stream();
         while let Some(chunk) = bytes.next().await {
-            reading.push(&chunk.context("the stream broke off")?)?;
+            reading.push(&chunk.map_err(|error| failure(FailureKind::BrokenOff, error))?)?;
         }
         reading.finish()
     }
 
-    fn body(&self, prompt: &str) -> Value {
+    fn body(&self, prompt: &Prompt) -> Value {
         let mut body = json!({
             "model": self.model,
-            "max_tokens": self.max_tokens,
+            "max_tokens": prompt.max_tokens.unwrap_or(self.max_tokens),
             "temperature": self.temperature,
             "stream": true,
             "stream_options": {"include_usage": true},
         });
         match self.endpoint {
-            Endpoint::Chat => body["messages"] = json!([{"role": "user", "content": prompt}]),
-            Endpoint::Completions => body["prompt"] = json!(prompt),
+            Endpoint::Chat => body["messages"] = json!([{"role": "user", "content": prompt.text}]),
+            Endpoint::Completions => body["prompt"] = json!(prompt.text),
         }
         if self.ignore_eos {
             body["ignore_eos"] = json!(true);
@@ -100,140 +94,29 @@ impl Client {
     }
 }
 
+/// The kind of failure that an error of the HTTP client is, with all its causes.
+fn failure(kind: FailureKind, error: reqwest::Error) -> Failure {
+    let kind = if error.is_timeout() { FailureKind::Timeout } else { kind };
+    Failure::new(kind, format!("{:#}", anyhow::Error::from(error)))
+}
+
 /// The name of the first model that the server lists.
-pub(super) async fn first_model(url: &str, api_key: Option<&str>) -> anyhow::Result<String> {
-    let mut request = reqwest::Client::new().get(format!("{}/v1/models", url.trim_end_matches('/')));
-    if let Some(key) = api_key {
-        request = request.bearer_auth(key);
-    }
-    let list: Value = request.send().await?.error_for_status()?.json().await?;
+pub(super) async fn first_model(args: &Args) -> anyhow::Result<String> {
+    let list = get(args, "/v1/models").await?;
     let name = list["data"][0]["id"].as_str().context("the list of models is empty")?;
     Ok(name.to_owned())
 }
 
-/// A stream of server-sent events while it is read.
-struct Reading {
-    watch: Stopwatch,
-    line: Vec<u8>,
-    last_piece: Option<Duration>,
-    num_pieces: u64,
-    ended: bool,
-    has_usage: bool,
-    completion: Completion,
+/// The server's version, if it tells one as we and vLLM do.
+pub(super) async fn version(args: &Args) -> Option<String> {
+    get(args, "/version").await.ok()?["version"].as_str().map(str::to_owned)
 }
 
-impl Reading {
-    fn new(watch: Stopwatch) -> Self {
-        Self {
-            watch,
-            line: Vec::new(),
-            last_piece: None,
-            num_pieces: 0,
-            ended: false,
-            has_usage: false,
-            completion: Completion::default(),
-        }
+async fn get(args: &Args, path: &str) -> anyhow::Result<Value> {
+    let http = reqwest::Client::builder().timeout(LOOK_TIMEOUT).no_proxy().build()?;
+    let mut request = http.get(format!("{}{path}", args.base_url.trim_end_matches('/')));
+    if let Some(key) = &args.api_key {
+        request = request.bearer_auth(key);
     }
-
-    fn push(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        for &byte in bytes {
-            if byte != b'\n' {
-                self.line.push(byte);
-                continue;
-            }
-            let line = std::mem::take(&mut self.line);
-            self.line(line.strip_suffix(b"\r").unwrap_or(&line))?;
-        }
-        Ok(())
-    }
-
-    fn line(&mut self, line: &[u8]) -> anyhow::Result<()> {
-        let Some(data) = line.strip_prefix(b"data:") else { return Ok(()) };
-        let data = data.trim_ascii();
-        if data == b"[DONE]" {
-            self.ended = true;
-            self.completion.end_to_end = self.watch.elapsed();
-            return Ok(());
-        }
-        let event: Value = serde_json::from_slice(data).context("an event is no JSON")?;
-        if let Some(error) = event.get("error") {
-            bail!("error event: {}", error["message"].as_str().unwrap_or("without a message"));
-        }
-        if has_text(&event) {
-            self.piece();
-        }
-        if let Some(usage) = event.get("usage").filter(|usage| usage.is_object()) {
-            self.has_usage = true;
-            self.completion.prompt_tokens = usage["prompt_tokens"].as_u64().unwrap_or(0);
-            self.completion.output_tokens = usage["completion_tokens"].as_u64().unwrap_or(0);
-            let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64();
-            self.completion.cached_tokens = cached.unwrap_or(0);
-        }
-        Ok(())
-    }
-
-    fn piece(&mut self) {
-        let now = self.watch.elapsed();
-        match self.last_piece.replace(now) {
-            None => self.completion.first_piece = now,
-            Some(last) => self.completion.gaps.push(now.saturating_sub(last)),
-        }
-        self.num_pieces += 1;
-    }
-
-    fn finish(mut self) -> anyhow::Result<Completion> {
-        if !self.ended {
-            bail!("the stream ended without [DONE]");
-        }
-        if self.num_pieces == 0 {
-            bail!("the answer has no text");
-        }
-        if !self.has_usage {
-            // Servers without usage in streams send a piece a token.
-            self.completion.output_tokens = self.num_pieces;
-        }
-        Ok(self.completion)
-    }
-}
-
-fn has_text(event: &Value) -> bool {
-    let choice = &event["choices"][0];
-    let text = choice["delta"]["content"].as_str().or_else(|| choice["text"].as_str());
-    text.is_some_and(|text| !text.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> anyhow::Result<Completion> {
-        let mut reading = Reading::new(Stopwatch::start());
-        for bytes in text.as_bytes().chunks(7) {
-            reading.push(bytes)?;
-        }
-        reading.finish()
-    }
-
-    #[test]
-    fn counts_pieces_and_usage_across_network_chunks() {
-        let completion = read(concat!(
-            ": keep-alive\n\n",
-            "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n",
-            "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\r\n\r\n",
-            "data: {\"choices\":[{\"delta\":{\"content\":\"b\"}}]}\n\n",
-            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2}}\n\n",
-            "data: [DONE]\n\n",
-        ))
-        .expect("the stream is whole");
-        assert_eq!((completion.prompt_tokens, completion.output_tokens, completion.gaps.len()), (5, 2, 1));
-    }
-
-    #[test]
-    fn a_stream_that_breaks_off_or_reports_an_error_is_no_completion() {
-        let piece = "data: {\"choices\":[{\"text\":\"a\"}]}\n\n";
-        assert!(read(piece).expect_err("no end").to_string().contains("[DONE]"));
-        let error = format!("{piece}data: {{\"error\":{{\"message\":\"broke\"}}}}\n\n");
-        assert!(read(&error).expect_err("an error").to_string().contains("broke"));
-        assert!(read("data: [DONE]\n").expect_err("empty").to_string().contains("no text"));
-    }
+    Ok(request.send().await?.error_for_status()?.json().await?)
 }

@@ -1,112 +1,49 @@
-//! Load on a server: closed loop or open loop.
+//! Sends the requests of one load and waits for the last answer.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use tokio::task::JoinSet;
 
 use super::args::Args;
-use super::client::{Client, Completion};
-use super::prompts::Prompts;
-use super::stopwatch::Stopwatch;
+use super::client::Client;
+use super::load::{Load, arrivals};
+use crate::dataset::Prompt;
+use crate::figures::Outcome;
+use crate::sample::{Failure, Sample};
+use crate::stopwatch::Stopwatch;
 
-/// Requests for each client of a closed loop, if no number is given.
-const REQUESTS_PER_CLIENT: usize = 4;
-/// Seconds that an open loop lasts, if no number of requests is given.
-const OPEN_LOOP_SECS: f64 = 10.0;
+type Results = Vec<Result<Sample, Failure>>;
 
-/// One level of load.
-#[derive(Debug, Clone)]
-pub(super) struct Plan {
-    level_idx: u64,
-    pub(super) load: Load,
-    pub(super) num_requests: usize,
-}
-
-/// How requests are timed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Load {
-    Closed { concurrency: usize },
-    Open { rate: f64 },
-}
-
-/// What came of all requests of a level.
-#[derive(Debug, Default)]
-pub(super) struct Outcome {
-    pub(super) completions: Vec<Completion>,
-    pub(super) errors: Vec<String>,
-    pub(super) elapsed: Duration,
-}
-
-impl Plan {
-    /// The levels that the arguments ask for, in order.
-    pub(super) fn levels(args: &Args) -> Vec<Self> {
-        let loads: Vec<Load> = if args.rate.is_empty() {
-            args.concurrency.iter().map(|&concurrency| Load::Closed { concurrency }).collect()
-        } else {
-            args.rate.iter().map(|&rate| Load::Open { rate }).collect()
-        };
-        let usual = |load: &Load| match *load {
-            Load::Closed { concurrency } => REQUESTS_PER_CLIENT * concurrency,
-            Load::Open { rate } => (OPEN_LOOP_SECS * rate).ceil() as usize,
-        };
-        (0..)
-            .zip(loads)
-            .map(|(level_idx, load)| Self {
-                level_idx,
-                load,
-                num_requests: args.num_requests.unwrap_or_else(|| usual(&load)),
-            })
-            .collect()
-    }
-
-    /// Place of the level in the run.
-    pub(super) fn level_idx(&self) -> u64 {
-        self.level_idx
-    }
-}
-
-/// Sends a few requests one by one; an error here is the user's to see at once.
-pub(super) async fn warm_up(client: &Client, prompts: &Prompts, num_requests: usize) -> anyhow::Result<()> {
-    for request_idx in 0..num_requests {
-        client.complete(&prompts.get(request_idx)).await.context("the warm-up request failed")?;
-    }
-    Ok(())
-}
-
-/// Sends all requests of a level and waits for the last.
-pub(super) async fn run(client: &Arc<Client>, prompts: &Prompts, plan: &Plan, args: &Args) -> Outcome {
-    let progress = progress_bar(plan, args);
-    let watch = Stopwatch::start();
-    let prompts: Arc<[String]> = (0..plan.num_requests).map(|request_idx| prompts.get(request_idx)).collect();
-    let results = match plan.load {
-        Load::Closed { concurrency } => closed_loop(client, &prompts, concurrency, &progress).await,
-        Load::Open { rate } => {
-            open_loop(client, &prompts, arrivals(rate, &prompts, args.seed), &progress).await
-        }
+/// Sends all prompts under a load.
+pub(super) async fn run(
+    client: &Arc<Client>,
+    prompts: Vec<Prompt>,
+    load: Load,
+    args: &Args,
+) -> anyhow::Result<Outcome> {
+    let progress = progress_bar(load, prompts.len(), args);
+    let prompts: Arc<[Prompt]> = prompts.into();
+    let schedule = match load {
+        Load::Closed { .. } => Vec::new(),
+        Load::Open { rate } => arrivals(rate, prompts.len(), args)?,
     };
+    let watch = Stopwatch::start();
+    let results = match load {
+        Load::Closed { concurrency } => closed_loop(client, &prompts, concurrency, &progress).await,
+        Load::Open { .. } => open_loop(client, &prompts, schedule, &progress).await,
+    };
+    let elapsed = watch.elapsed();
     progress.finish_and_clear();
-    let mut outcome = Outcome { elapsed: watch.elapsed(), ..Outcome::default() };
-    for result in results {
-        match result {
-            Ok(completion) => outcome.completions.push(completion),
-            Err(error) => outcome.errors.push(format!("{error:#}")),
-        }
-    }
-    outcome
+    Ok(Outcome::new(results, elapsed))
 }
-
-type Results = Vec<anyhow::Result<Completion>>;
 
 async fn closed_loop(
     client: &Arc<Client>,
-    prompts: &Arc<[String]>,
+    prompts: &Arc<[Prompt]>,
     concurrency: usize,
     progress: &ProgressBar,
 ) -> Results {
@@ -118,7 +55,7 @@ async fn closed_loop(
         clients.spawn(async move {
             let mut results = Vec::new();
             while let Some(prompt) = prompts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                results.push(client.complete(prompt).await);
+                results.push(client.complete(prompt, Duration::ZERO).await);
                 progress.inc(1);
             }
             results
@@ -127,19 +64,23 @@ async fn closed_loop(
     clients.join_all().await.into_iter().flatten().collect()
 }
 
+/// Each request counts from the moment at which it was due, even if this program sends it later.
 async fn open_loop(
     client: &Arc<Client>,
-    prompts: &Arc<[String]>,
-    arrivals: Vec<Duration>,
+    prompts: &Arc<[Prompt]>,
+    schedule: Vec<Duration>,
     progress: &ProgressBar,
 ) -> Results {
     let watch = Stopwatch::start();
     let mut requests = JoinSet::new();
-    for (request_idx, arrival) in arrivals.into_iter().enumerate() {
-        tokio::time::sleep(arrival.saturating_sub(watch.elapsed())).await;
+    for (request_idx, due) in schedule.into_iter().enumerate() {
+        let early = due.saturating_sub(watch.elapsed());
+        if !early.is_zero() {
+            tokio::time::sleep(early).await;
+        }
         let (client, prompts, progress) = (Arc::clone(client), Arc::clone(prompts), progress.clone());
         requests.spawn(async move {
-            let result = client.complete(&prompts[request_idx]).await;
+            let result = client.complete(&prompts[request_idx], watch.elapsed().saturating_sub(due)).await;
             progress.inc(1);
             result
         });
@@ -147,45 +88,12 @@ async fn open_loop(
     requests.join_all().await
 }
 
-/// Times of a Poisson process: the gaps are exponentially distributed.
-fn arrivals(rate: f64, prompts: &[String], seed: u64) -> Vec<Duration> {
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut at = 0.0;
-    prompts
-        .iter()
-        .map(|_| {
-            let uniform: f64 = random.random();
-            at -= (1.0 - uniform).ln() / rate;
-            Duration::from_secs_f64(at)
-        })
-        .collect()
-}
-
-fn progress_bar(plan: &Plan, args: &Args) -> ProgressBar {
+fn progress_bar(load: Load, num_requests: usize, args: &Args) -> ProgressBar {
     if args.json || !std::io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }
     let style = ProgressStyle::with_template("{msg} [{bar:40}] {pos}/{len} {elapsed}");
-    let label = match plan.load {
-        Load::Closed { concurrency } => format!("concurrency {concurrency}"),
-        Load::Open { rate } => format!("rate {rate}/s"),
-    };
-    ProgressBar::new(plan.num_requests as u64)
+    ProgressBar::new(num_requests as u64)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        .with_message(label)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arrivals_come_at_the_rate_and_in_order() {
-        let prompts = vec![String::new(); 4000];
-        let times = arrivals(20.0, &prompts, 3);
-        assert!(times.is_sorted());
-        let rate = 4000.0 / times[3999].as_secs_f64();
-        assert!((rate - 20.0).abs() < 1.0, "{rate}");
-        assert_eq!(times, arrivals(20.0, &prompts, 3));
-    }
+        .with_message(load.to_string())
 }

@@ -6,7 +6,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::environment::Environment;
-use super::raw::RawConfig;
+use super::raw::{RawConfig, RawDevice, RawModel, RawScheduler};
 use super::{ConfigError, ModelChoice, ServeConfig};
 
 mod reference;
@@ -40,7 +40,48 @@ enum RawCommand {
     Pull(PullArgs),
     /// Measure.
     #[command(subcommand)]
-    Bench(BenchCommand),
+    Bench(RawBench),
+}
+
+#[derive(Debug, Subcommand)]
+enum RawBench {
+    /// Measure a running server: tokens per second and latencies, as its clients see them.
+    Serve(Box<spillway_bench::serve::Args>),
+    /// Measure how long one batch takes in the engine alone, without HTTP.
+    Latency {
+        #[command(flatten)]
+        args: spillway_bench::latency::Args,
+        #[command(flatten)]
+        engine: EngineArgs,
+    },
+    /// Measure how much the engine alone serves when it is never idle, without HTTP.
+    Throughput {
+        #[command(flatten)]
+        args: spillway_bench::throughput::Args,
+        #[command(flatten)]
+        engine: EngineArgs,
+    },
+}
+
+/// The flags of `spillway serve` that an engine needs.
+#[derive(Debug, clap::Args)]
+struct EngineArgs {
+    /// TOML file, as for `spillway serve`; flags override it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    model: RawModel,
+    #[command(flatten)]
+    device: RawDevice,
+    #[command(flatten)]
+    scheduler: RawScheduler,
+}
+
+impl From<EngineArgs> for ServeArgs {
+    fn from(engine: EngineArgs) -> Self {
+        let EngineArgs { config, model, device, scheduler } = engine;
+        Self { config, raw: RawConfig { model, device, scheduler, ..RawConfig::default() } }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -65,10 +106,24 @@ struct PullArgs {
 }
 
 /// What to measure.
-#[derive(Debug, Subcommand)]
+#[derive(Debug)]
 pub enum BenchCommand {
-    /// Measure a running server: tokens per second and latencies, as its clients see them.
-    Serve(spillway_bench::serve::Args),
+    /// A running server.
+    Serve(Box<spillway_bench::serve::Args>),
+    /// Batches in an engine of this process.
+    Latency {
+        /// What is measured.
+        args: spillway_bench::latency::Args,
+        /// The engine's config.
+        config: Box<ServeConfig>,
+    },
+    /// A full engine in this process.
+    Throughput {
+        /// What is measured.
+        args: spillway_bench::throughput::Args,
+        /// The engine's config.
+        config: Box<ServeConfig>,
+    },
 }
 
 /// Reads the command line, the config file and the environment. Ends the process on `--help` and on a command line that
@@ -85,19 +140,38 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
     let cli = Cli::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
     match cli.command {
         RawCommand::Serve(args) => {
-            let serve_matches = matches.subcommand_matches("serve");
-            let raw = layered(*args, |flag| {
-                let source = serve_matches.and_then(|matches| matches.value_source(flag));
-                source == Some(ValueSource::CommandLine)
-            })?;
-            Ok(Command::Serve(Box::new(raw.validate(environment)?)))
+            Ok(Command::Serve(checked(*args, matches.subcommand_matches("serve"), environment)?))
         }
         RawCommand::Pull(args) => match ModelChoice::new(&args.model, args.revision, environment)? {
             ModelChoice::Path(_) => Err(ConfigError::PullPath { model: args.model }),
             choice => Ok(Command::Pull(choice)),
         },
-        RawCommand::Bench(bench) => Ok(Command::Bench(bench)),
+        RawCommand::Bench(bench) => {
+            let matches = matches.subcommand_matches("bench").and_then(ArgMatches::subcommand);
+            let matches = matches.map(|(_, matches)| matches);
+            let config = |engine: EngineArgs| checked(engine.into(), matches, environment);
+            Ok(Command::Bench(match bench {
+                RawBench::Serve(args) => BenchCommand::Serve(args),
+                RawBench::Latency { args, engine } => BenchCommand::Latency { args, config: config(engine)? },
+                RawBench::Throughput { args, engine } => {
+                    BenchCommand::Throughput { args, config: config(engine)? }
+                }
+            }))
+        }
     }
+}
+
+/// The config that flags and file make together, checked.
+fn checked(
+    args: ServeArgs,
+    matches: Option<&ArgMatches>,
+    environment: &Environment,
+) -> Result<Box<ServeConfig>, ConfigError> {
+    let raw = layered(args, |flag| {
+        let is_known = matches.filter(|matches| matches.try_contains_id(flag).is_ok());
+        is_known.and_then(|matches| matches.value_source(flag)) == Some(ValueSource::CommandLine)
+    })?;
+    raw.validate(environment).map(Box::new)
 }
 
 /// Defaults, under the file, under the flags that were given.

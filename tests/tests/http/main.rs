@@ -7,6 +7,7 @@
 //! are tested beside the code, in `server/src/http/tests`.
 
 mod breaking;
+mod benching;
 mod closing;
 mod deadlines;
 mod demo;

@@ -297,3 +297,30 @@ fn a_model_may_have_several_names() {
     let message = refused("spillway serve --model demo --served-model-name a a");
     assert_eq!(message, "--served-model-name is a, must be named once");
 }
+
+#[test]
+fn an_engine_to_be_measured_is_configured_like_one_to_be_served() {
+    let file = file(
+        "[model]\nmodel = \"demo\"\n[scheduler]\nmax_num_seqs = 4\nblock_size = 8\n[server]\nport = 9\n",
+    );
+    let flags = format!("--config {} --max-num-seqs 6 --dtype f32", file.path().display());
+    for (line, is_latency) in
+        [("latency --batch-size 1,4 --input-len 8", true), ("throughput --num-requests 3", false)]
+    {
+        let config = match run(&format!("spillway bench {line} {flags}")) {
+            Ok(Command::Bench(BenchCommand::Latency { args, config })) if is_latency => {
+                assert_eq!((args.batch_size, args.input_len), (vec![1, 4], vec![8]));
+                config
+            }
+            Ok(Command::Bench(BenchCommand::Throughput { args, config })) if !is_latency => {
+                assert_eq!(args.num_requests.get(), 3);
+                config
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((config.scheduler.max_num_seqs.get(), config.scheduler.block_size.tokens()), (6, 8));
+        assert_eq!(config.model.dtype, DtypePolicy::F32);
+    }
+    let message = refused("spillway bench latency");
+    assert!(message.contains("no model is named"), "{message}");
+}
