@@ -39,8 +39,8 @@ pub use batch::{
 pub use error::ModelError;
 pub use kv_cache::{KvCache, KvLayout};
 pub use load::{
-    DtypePolicy, ExecutorKind, ExecutorLimits, LoadOptions, LoadedModel, WeightSummary, WeightsKind, load,
-    read_spec,
+    DtypePolicy, ExecutorKind, ExecutorLimits, InspectOptions, Inspection, LoadOptions, LoadedModel,
+    StoredTensors, WeightSummary, WeightsKind, inspect, load, read_spec,
 };
 pub use model::{Logits, Model};
 pub use runner::{ModelRunner, RunnerLimits};

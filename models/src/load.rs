@@ -21,6 +21,10 @@ use crate::tensor_source::TensorSource;
 use crate::text_assets::TextAssets;
 use crate::weights::WeightStore;
 
+mod inspect;
+
+pub use inspect::{InspectOptions, Inspection, StoredTensors, inspect};
+
 /// How a model is to be loaded.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {

@@ -73,6 +73,17 @@ pub(crate) struct StoredTensor<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
+/// What is known of a tensor without its numbers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DescribedTensor<'a> {
+    /// Outermost dimension first.
+    pub(crate) shape: &'a [usize],
+    /// How its numbers are stored.
+    pub(crate) stored_type: &'a StoredType,
+    /// Bytes in the file.
+    pub(crate) num_bytes: usize,
+}
+
 impl WeightStore {
     /// Maps the safetensors files of a folder: those that its index names, or the only one there is.
     pub(crate) fn open_safetensors(folder: &Path) -> Result<Self, ModelError> {
@@ -121,6 +132,14 @@ impl WeightStore {
         let mut counts: Vec<_> = counts.into_iter().collect();
         counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         counts
+    }
+
+    /// Every tensor by its name, without its numbers.
+    pub(crate) fn described(&self) -> impl Iterator<Item = (&str, DescribedTensor<'_>)> {
+        self.tensors.iter().map(|(name, entry)| {
+            let Entry { shape, stored_type, bytes, .. } = entry;
+            (name.as_str(), DescribedTensor { shape, stored_type, num_bytes: bytes.len() })
+        })
     }
 
     /// The type that most of the numbers have.

@@ -1,6 +1,7 @@
 //! The composition root: from a checked config to a running server, top to bottom.
 
 mod bench;
+mod check;
 mod closing;
 mod engine;
 #[cfg(feature = "fault-injection")]
@@ -51,6 +52,9 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Bench(bench) => bench::run(bench),
+        Command::Check { config, effective, form } => {
+            check::run(&check::Check { config: &config, effective: &effective, form })
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use environment::Environment;
 
 pub use api_keys::ApiKeys;
-pub use cli::{BenchCommand, Command, flags_markdown, parse};
+pub use cli::{BenchCommand, CheckForm, Command, flags_markdown, parse};
 #[cfg(feature = "fault-injection")]
 pub use faults::{Fault, StepFault};
 pub use hub::{HubAccess, HubConfig, HubFiles, HubId, HubModel, HubToken};

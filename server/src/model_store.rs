@@ -47,6 +47,15 @@ pub(crate) fn locate(choice: &ModelChoice) -> Result<PathBuf, StoreError> {
     }
 }
 
+/// Where a model is if it is on this machine; nothing is fetched.
+pub(crate) fn find(choice: &ModelChoice) -> Result<PathBuf, StoreError> {
+    match choice {
+        ModelChoice::Path(path) => Ok(path.clone()),
+        ModelChoice::Demo { cache } => Ok(demo::find(cache)?),
+        ModelChoice::Hub(model) => Ok(hub::find(model)?),
+    }
+}
+
 /// Sees to it that a model is on this machine.
 pub(crate) fn pull(choice: &ModelChoice) -> Result<Pulled, StoreError> {
     match choice {

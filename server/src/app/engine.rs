@@ -129,7 +129,8 @@ fn scheduler_config(settings: &SchedulerSettings, loaded: &LoadedModel) -> anyho
         Some(most) => settings.max_num_seqs.min(most),
         None => settings.max_num_seqs,
     };
-    let num_blocks = num_blocks(settings, &loaded.kv_layout, max_num_seqs, model_len)?;
+    let num_blocks =
+        num_blocks(settings, &loaded.kv_layout, max_num_seqs, model_len, memory::available_bytes())?;
     let max_model_len = max_model_len(settings, model_len, num_blocks)?;
     Ok(SchedulerConfig {
         block_size: settings.block_size,
@@ -146,7 +147,7 @@ fn scheduler_config(settings: &SchedulerSettings, loaded: &LoadedModel) -> anyho
 }
 
 /// The context: no more than the cache holds, since a sequence that fills it could never go on.
-fn max_model_len(
+pub(super) fn max_model_len(
     settings: &SchedulerSettings,
     model_len: NonZeroU32,
     num_blocks: NonZeroU32,
@@ -168,12 +169,13 @@ fn max_model_len(
     Ok(model_len.min(cache_len))
 }
 
-/// Blocks of the KV cache: what was asked for, or what all sequences can use within a part of the free memory.
-fn num_blocks(
+/// Blocks of the KV cache: what was asked for, or what all sequences can use within a part of the memory that is free.
+pub(super) fn num_blocks(
     settings: &SchedulerSettings,
     layout: &KvLayout,
     max_num_seqs: NonZeroU32,
     model_len: NonZeroU32,
+    available_bytes: Option<u64>,
 ) -> anyhow::Result<NonZeroU32> {
     let blocks_per_seq = settings.block_size.blocks_for(model_len.get());
     let useful = blocks_per_seq.saturating_mul(max_num_seqs.get());
@@ -183,7 +185,7 @@ fn num_blocks(
         _ if bytes_per_block == 0 => useful,
         Some(asked) => layout.blocks_in(settings.block_size, asked.bytes()),
         None => {
-            let budget = memory::available_bytes()
+            let budget = available_bytes
                 .map_or(FALLBACK_KV_CACHE.bytes(), |available| available / FREE_MEMORY_DIVISOR);
             layout.blocks_in(settings.block_size, budget).min(useful)
         }

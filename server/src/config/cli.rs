@@ -22,6 +22,15 @@ pub enum Command {
     Pull(ModelChoice),
     /// Measure.
     Bench(BenchCommand),
+    /// Say what is inside a model, what it needs, and whether it fits.
+    Check {
+        /// What would be served, and how.
+        config: Box<ServeConfig>,
+        /// The same as a config file.
+        effective: String,
+        /// How to tell.
+        form: CheckForm,
+    },
 }
 
 /// An inference server for open-weight language models.
@@ -38,6 +47,17 @@ enum RawCommand {
     Serve(Box<ServeArgs>),
     /// Fetch a model into its cache folder, to be served later or elsewhere.
     Pull(PullArgs),
+    /// Say what is inside a model, what it needs, and whether it fits this machine. Nothing is loaded or fetched.
+    Check {
+        /// What --model of `spillway serve` takes.
+        #[arg(value_name = "MODEL")]
+        target: Option<String>,
+        /// Print one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        engine: EngineArgs,
+    },
     /// Measure.
     #[command(subcommand)]
     Bench(RawBench),
@@ -105,6 +125,15 @@ struct PullArgs {
     revision: Option<String>,
 }
 
+/// How the report of a check is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckForm {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
 /// What to measure.
 #[derive(Debug)]
 pub enum BenchCommand {
@@ -146,6 +175,14 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
             ModelChoice::Path(_) => Err(ConfigError::PullPath { model: args.model }),
             choice => Ok(Command::Pull(choice)),
         },
+        RawCommand::Check { target, json, engine } => {
+            let mut raw = raw(engine.into(), matches.subcommand_matches("check"))?;
+            raw.model.model = target.or(raw.model.model);
+            let effective =
+                toml::to_string(&raw).map_err(|error| ConfigError::Layers { message: error.to_string() })?;
+            let form = if json { CheckForm::Json } else { CheckForm::Text };
+            Ok(Command::Check { config: Box::new(raw.validate(environment)?), effective, form })
+        }
         RawCommand::Bench(bench) => {
             let matches = matches.subcommand_matches("bench").and_then(ArgMatches::subcommand);
             let matches = matches.map(|(_, matches)| matches);
@@ -167,11 +204,15 @@ fn checked(
     matches: Option<&ArgMatches>,
     environment: &Environment,
 ) -> Result<Box<ServeConfig>, ConfigError> {
-    let raw = layered(args, |flag| {
+    raw(args, matches)?.validate(environment).map(Box::new)
+}
+
+/// The config that flags and file make together.
+fn raw(args: ServeArgs, matches: Option<&ArgMatches>) -> Result<RawConfig, ConfigError> {
+    layered(args, |flag| {
         let is_known = matches.filter(|matches| matches.try_contains_id(flag).is_ok());
         is_known.and_then(|matches| matches.value_source(flag)) == Some(ValueSource::CommandLine)
-    })?;
-    raw.validate(environment).map(Box::new)
+    })
 }
 
 /// Defaults, under the file, under the flags that were given.

@@ -37,6 +37,11 @@ pub(super) fn locate(model: &HubModel) -> Result<Pulled, HubError> {
     }
 }
 
+/// Where the cache has the model.
+pub(super) fn find(model: &HubModel) -> Result<PathBuf, HubError> {
+    cached::find(model)
+}
+
 /// Sees to it that the cache holds what the hub has; offline, that it holds the model at all.
 pub(super) fn pull(model: &HubModel) -> Result<Pulled, HubError> {
     match model.hub.access {

@@ -6,8 +6,9 @@
 //! Not here: statuses and shapes that need a broken backend, and keep-alive comments, which need a stopped clock. They
 //! are tested beside the code, in `server/src/http/tests`.
 
-mod breaking;
 mod benching;
+mod breaking;
+mod checking;
 mod closing;
 mod deadlines;
 mod demo;

@@ -18,6 +18,7 @@ pub(super) fn find(model: &HubModel) -> Result<PathBuf, HubError> {
             id: model.id.to_string(),
             revision: model.revision.clone(),
             cache: model.hub.cache.clone(),
+            access: model.hub.access,
         });
     };
     let mut names = Vec::new();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use hf_hub::api::tokio::ApiError;
 
 use super::select::SelectError;
-use crate::config::HubModel;
+use crate::config::{HubAccess, HubModel};
 
 /// Why a model of a hub is not there, or could not be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -59,12 +59,12 @@ pub(crate) enum HubError {
         #[source]
         source: SelectError,
     },
-    /// Offline, and not there.
+    /// Not there, and not to be fetched now.
     #[error(
-        "`{id}` is no path on this machine, and {} has no snapshot of it at revision `{revision}`, but HF_HUB_OFFLINE \
-         forbids to fetch it: run `spillway pull {id}` where there is a network, or unset HF_HUB_OFFLINE", cache.display()
+        "`{id}` is no path on this machine, and {} has no snapshot of it at revision `{revision}`: run `spillway pull {id}`{}",
+        cache.display(), offline_hint(*access)
     )]
-    NotCached { id: String, revision: String, cache: PathBuf },
+    NotCached { id: String, revision: String, cache: PathBuf, access: HubAccess },
     /// Another process has the file.
     #[error("another process is fetching `{file}`: wait for it, or remove {} if there is none", lock.display())]
     Busy { file: String, lock: PathBuf },
@@ -115,6 +115,15 @@ fn status_hint(status: u16) -> &'static str {
         429 => ": too many requests; try again later, or set HF_TOKEN for a higher limit",
         500.. => ": the hub is in trouble; try again later",
         _ => "",
+    }
+}
+
+fn offline_hint(access: HubAccess) -> &'static str {
+    match access {
+        HubAccess::Online => "",
+        HubAccess::Offline => {
+            " where there is a network, and without HF_HUB_OFFLINE, which forbids to fetch it"
+        }
     }
 }
 

@@ -1,0 +1,201 @@
+//! What is inside a model's files and what it needs, without reading its weights' numbers.
+//!
+//! In a request's path: not at all; `spillway check` asks.
+
+use super::{DtypePolicy, Opened, OpenedWeights, WeightsKind, open};
+use crate::error::ModelError;
+use crate::kv_cache::KvLayout;
+use crate::source::ModelSource;
+use crate::spec::DecoderSpec;
+use crate::text_assets::TextAssets;
+use crate::weights::WeightStore;
+
+/// Bytes of a number in f32, in which all activations are.
+const F32_BYTES: u64 = 4;
+/// Bytes of a number in bf16 or f16.
+const HALF_BYTES: u64 = 2;
+
+/// How a model would be loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InspectOptions {
+    /// What it would compute with.
+    pub dtype: DtypePolicy,
+    /// Where its numbers would come from.
+    pub weights: WeightsKind,
+    /// Most tokens of one step.
+    pub max_num_batched_tokens: u32,
+    /// Most rows of one step.
+    pub max_num_seqs: u32,
+}
+
+/// What is inside a model's files, and what it needs.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    /// What kind of transformer it is.
+    pub spec: DecoderSpec,
+    /// Numbers in all weights.
+    pub num_parameters: u64,
+    /// The tensors of each type, most bytes first; none if the weights are dummies.
+    pub stored: Vec<StoredTensors>,
+    /// Memory of the weights once loaded: a few per cent less than it will be, for what padding adds.
+    pub weight_bytes: u64,
+    /// Memory of the numbers between ops, for the largest step.
+    pub activation_bytes: u64,
+    /// The cache it needs.
+    pub kv_layout: KvLayout,
+    /// Tokenizer, template and generation defaults.
+    pub text: TextAssets,
+}
+
+/// The tensors of one type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTensors {
+    /// The type, by its format's name.
+    pub stored_type: String,
+    /// How many there are.
+    pub num_tensors: usize,
+    /// Bytes in the files.
+    pub bytes: u64,
+}
+
+/// Looks into a model's files.
+///
+/// # Errors
+///
+/// As [`load`](super::load), but for what only the device can tell.
+pub fn inspect(source: &ModelSource, options: &InspectOptions) -> Result<Inspection, ModelError> {
+    let Opened { spec, names, text, weights } = open(source, options.weights)?;
+    if let Some(problem) = spec.problem() {
+        return Err(ModelError::Malformed { path: source.path().to_owned(), problem });
+    }
+    let num_parameters = spec.num_parameters().unwrap_or(usize::MAX) as u64;
+    let (stored, weight_bytes, dominant) = match &weights {
+        OpenedWeights::Stored(store) => {
+            names.check(&spec, store)?;
+            for (name, tensor) in store.described() {
+                // Says which type is not computed with, if one is.
+                store.tensor(name, tensor.shape)?;
+            }
+            (count(store), loaded_bytes(store, options.dtype), store.dominant_type())
+        }
+        OpenedWeights::Dummy(dummy) => {
+            let weight_type = dummy.weight_type();
+            let bytes = num_parameters.saturating_mul(weight_type.block_bytes() as u64);
+            (Vec::new(), bytes / weight_type.block_len() as u64, weight_type)
+        }
+    };
+    Ok(Inspection {
+        num_parameters,
+        stored,
+        weight_bytes,
+        activation_bytes: activation_bytes(&spec, options),
+        kv_layout: spec.kv_layout(options.dtype.kv_dtype(dominant)),
+        text,
+        spec,
+    })
+}
+
+fn count(store: &WeightStore) -> Vec<StoredTensors> {
+    let mut counts: Vec<StoredTensors> = Vec::new();
+    for (_, tensor) in store.described() {
+        let stored_type = tensor.stored_type.to_string();
+        let bytes = tensor.num_bytes as u64;
+        match counts.iter_mut().find(|known| known.stored_type == stored_type) {
+            Some(known) => {
+                known.num_tensors += 1;
+                known.bytes += bytes;
+            }
+            None => counts.push(StoredTensors { stored_type, num_tensors: 1, bytes }),
+        }
+    }
+    counts.sort_by_key(|known| std::cmp::Reverse(known.bytes));
+    counts
+}
+
+/// Matrices as the policy has them, vectors in f32.
+fn loaded_bytes(store: &WeightStore, dtype: DtypePolicy) -> u64 {
+    let bytes = store.described().map(|(_, tensor)| {
+        let numbers = tensor.shape.iter().product::<usize>() as u64;
+        match dtype {
+            _ if tensor.shape.len() < 2 => numbers * F32_BYTES,
+            DtypePolicy::Auto => tensor.num_bytes as u64,
+            DtypePolicy::F32 => numbers * F32_BYTES,
+            DtypePolicy::Bf16 | DtypePolicy::F16 => numbers * HALF_BYTES,
+        }
+    });
+    bytes.sum()
+}
+
+/// The decoder's buffers: each of them has a row for every token, or for every token that samples.
+fn activation_bytes(spec: &DecoderSpec, options: &InspectOptions) -> u64 {
+    let (tokens, rows) = (u64::from(options.max_num_batched_tokens), u64::from(options.max_num_seqs));
+    let ffn = 3 * spec.largest_ffn_size();
+    let per_token = 3 * spec.hidden_size + 2 * spec.q_size() + 2 * spec.kv_size() + ffn;
+    let per_row = spec.hidden_size + spec.vocab_size;
+    F32_BYTES * (tokens * per_token as u64 + rows * per_row as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use spillway_kernels::{DType, WeightType};
+
+    use super::*;
+
+    fn options(dtype: DtypePolicy) -> InspectOptions {
+        InspectOptions { dtype, weights: WeightsKind::File, max_num_batched_tokens: 512, max_num_seqs: 256 }
+    }
+
+    fn tiny(path: &str, dtype: DtypePolicy) -> Inspection {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny").join(path);
+        let source = ModelSource::from_path(&path).expect("a golden model");
+        inspect(&source, &options(dtype)).expect("it can be served")
+    }
+
+    #[test]
+    fn tensors_are_counted_by_type_and_bytes() {
+        let inspection = tiny("gguf/tied-q8_0.gguf", DtypePolicy::Auto);
+        let types: Vec<&str> = inspection.stored.iter().map(|stored| stored.stored_type.as_str()).collect();
+        assert_eq!(types, ["Q8_0", "f32"]);
+        let numbers: u64 = inspection.stored[0].bytes / 34 * 32 + inspection.stored[1].bytes / 4;
+        assert_eq!(numbers, inspection.num_parameters);
+        assert_eq!(inspection.kv_layout.dtype, DType::F16);
+        assert!(inspection.text.vocabulary.is_some());
+    }
+
+    #[test]
+    fn weights_take_what_the_policy_makes_of_them() {
+        let f32 = tiny("tied", DtypePolicy::F32);
+        assert_eq!((f32.weight_bytes, f32.kv_layout.dtype), (4 * f32.num_parameters, DType::F32));
+        let halved = tiny("tied", DtypePolicy::Bf16).weight_bytes;
+        assert!(
+            halved > 2 * f32.num_parameters && halved < 3 * f32.num_parameters,
+            "norms stay in f32: {halved}"
+        );
+        let quantised = tiny("gguf/tied-q4_0.gguf", DtypePolicy::Auto);
+        assert_eq!(quantised.weight_bytes, quantised.stored.iter().map(|stored| stored.bytes).sum::<u64>());
+    }
+
+    #[test]
+    fn activations_grow_with_the_step() {
+        let large = options(DtypePolicy::Auto);
+        let small = InspectOptions { max_num_batched_tokens: 1, max_num_seqs: 1, ..large };
+        let spec = tiny("tied", DtypePolicy::Auto).spec;
+        let (small, large) = (activation_bytes(&spec, &small), activation_bytes(&spec, &large));
+        assert!(small * 256 < large && large < small * 512, "{small} {large}");
+    }
+
+    #[test]
+    fn the_type_of_dummies_decides_their_size() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny/tied");
+        let source = ModelSource::from_path(&path).expect("a golden model");
+        let weights = WeightsKind::Dummy { seed: 0, weight_type: WeightType::Q8_0 };
+        let options = InspectOptions { weights, ..options(DtypePolicy::Auto) };
+        let inspection = inspect(&source, &options).expect("a description is enough");
+        assert_eq!(
+            (inspection.weight_bytes, inspection.stored.len()),
+            (inspection.num_parameters * 34 / 32, 0)
+        );
+    }
+}

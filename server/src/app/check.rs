@@ -1,0 +1,165 @@
+//! `spillway check`: what is inside a model, what it needs, whether it fits this machine, and what was found here.
+//!
+//! Only headers are read. What the server would decide at its start is decided here by the same functions.
+
+mod facts;
+
+use std::num::NonZeroU32;
+
+use anyhow::{Context, bail};
+use serde_json::{Map, Value, json};
+use spillway_kernels::Device;
+use spillway_models::{InspectOptions, Inspection, ModelSource, inspect};
+
+use super::{engine, memory};
+use crate::config::{ByteSize, CheckForm, DeviceConfig, ServeConfig};
+use crate::model_store;
+
+/// What `spillway check` is told.
+pub(super) struct Check<'a> {
+    /// What would be served, and how.
+    pub(super) config: &'a ServeConfig,
+    /// The same as users write it.
+    pub(super) effective: &'a str,
+    /// How to tell.
+    pub(super) form: CheckForm,
+}
+
+/// Memory, in bytes, that serving takes, and how it is shared out.
+struct Needs {
+    report: Value,
+    /// Why it does not fit, with the mend.
+    problem: Option<String>,
+}
+
+/// Prints the report.
+///
+/// # Errors
+///
+/// If the model cannot be loaded, or does not fit.
+pub(super) fn run(check: &Check<'_>) -> anyhow::Result<()> {
+    let outcome = examine(check.config);
+    let problem = match &outcome {
+        Ok((_, problem)) => problem.clone(),
+        Err(error) => Some(format!("{error:#}")),
+    };
+    let mut report = outcome.map_or_else(|_| Map::new(), |(report, _)| report);
+    report.insert("fits".to_owned(), json!(problem.is_none()));
+    report.insert("problem".to_owned(), json!(problem));
+    match check.form {
+        CheckForm::Json => {
+            let config: toml::Table = toml::from_str(check.effective).context("the config")?;
+            report.insert("config".to_owned(), serde_json::to_value(config)?);
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        }
+        CheckForm::Text => {
+            print!("{}", facts::text(&report));
+            println!("config\n{}", indented(check.effective));
+        }
+    }
+    match problem {
+        Some(problem) => bail!("{problem}"),
+        None => Ok(()),
+    }
+}
+
+/// The report, and why it does not fit.
+fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<String>)> {
+    let path = model_store::find(&config.model.choice)?;
+    let source = ModelSource::from_path(&path).with_context(|| format!("model {}", path.display()))?;
+    let options = InspectOptions {
+        dtype: config.model.dtype,
+        weights: config.model.weights,
+        max_num_batched_tokens: config.scheduler.max_num_batched_tokens.get(),
+        max_num_seqs: config.scheduler.max_num_seqs.get(),
+    };
+    let inspection = inspect(&source, &options).with_context(|| format!("model {}", path.display()))?;
+    let DeviceConfig::Cpu(cpu) = &config.device;
+    let device = Device::cpu(cpu)?;
+    let found = memory::find();
+    let needs = needs(config, &inspection, found.available())?;
+    let mut report = Map::new();
+    report.insert("model".to_owned(), facts::model(&source, &inspection));
+    report.insert("tensors".to_owned(), facts::tensors(&inspection));
+    report.insert("text".to_owned(), facts::text_assets(&inspection.text));
+    report.insert("needs".to_owned(), needs.report);
+    report.insert("machine".to_owned(), facts::machine(&device, found));
+    Ok((report, needs.problem))
+}
+
+fn needs(config: &ServeConfig, inspection: &Inspection, available: Option<u64>) -> anyhow::Result<Needs> {
+    let settings = &config.scheduler;
+    let model_len = settings.max_model_len.map_or(inspection.spec.max_positions as u32, NonZeroU32::get);
+    let model_len = NonZeroU32::new(model_len).context("the model has no positions")?;
+    let layout = &inspection.kv_layout;
+    let block_bytes = layout.bytes_per_block(settings.block_size);
+    let bytes_for = |tokens: u32| u64::from(settings.block_size.blocks_for(tokens)) * block_bytes;
+    let fixed = inspection.weight_bytes + inspection.activation_bytes;
+    // What is left is what the server finds free once the weights are there.
+    let left = available.map(|available| available.saturating_sub(fixed));
+    let blocks = engine::num_blocks(settings, layout, settings.max_num_seqs, model_len, left);
+    let cache = blocks.as_ref().map_or(0, |blocks| u64::from(blocks.get()) * block_bytes);
+    let cache_tokens =
+        blocks.as_ref().map_or(0, |blocks| u64::from(blocks.get()) * u64::from(settings.block_size.tokens()));
+    let problem = problem(config, inspection, &Shares { available, fixed, cache })
+        .or_else(|| blocks.as_ref().err().map(|error| format!("{error:#}")))
+        .or_else(|| {
+            let blocks = *blocks.as_ref().ok()?;
+            engine::max_model_len(settings, model_len, blocks).err().map(|error| format!("{error:#}"))
+        });
+    let report = json!({
+        "weights_bytes": inspection.weight_bytes,
+        "activations_bytes": inspection.activation_bytes,
+        "kv_token_bytes": block_bytes / u64::from(settings.block_size.tokens()),
+        "kv_type": format!("{:?}", layout.dtype).to_lowercase(),
+        "max_model_len": model_len,
+        "max_num_seqs": settings.max_num_seqs,
+        "kv_of_one_sequence_bytes": bytes_for(model_len.get()),
+        "kv_of_all_sequences_bytes": bytes_for(model_len.get()).saturating_mul(u64::from(settings.max_num_seqs.get())),
+        "kv_cache_bytes": cache,
+        "kv_cache_tokens": cache_tokens,
+        "full_sequences_at_once": cache_tokens / u64::from(model_len.get()),
+        "total_bytes": fixed + cache,
+    });
+    Ok(Needs { report, problem })
+}
+
+/// How memory is shared out, in bytes.
+struct Shares {
+    available: Option<u64>,
+    fixed: u64,
+    cache: u64,
+}
+
+/// Why it cannot be loaded or does not fit, with the mend.
+fn problem(config: &ServeConfig, inspection: &Inspection, shares: &Shares) -> Option<String> {
+    let most = inspection.spec.max_positions as u64;
+    if let Some(asked) = config.scheduler.max_model_len.filter(|&asked| u64::from(asked.get()) > most) {
+        return Some(format!("--max-model-len is {asked}, limit {most} for this model: lower it"));
+    }
+    let size = |bytes| facts::size(bytes);
+    let available = shares.available?;
+    if shares.fixed > available {
+        return Some(format!(
+            "weights and activations need {}, but {} are free: take a smaller quantisation, --dtype auto or bf16, a lower \
+             --max-num-batched-tokens, or a machine with more memory",
+            size(shares.fixed),
+            size(available)
+        ));
+    }
+    if shares.fixed + shares.cache > available {
+        return Some(format!(
+            "weights, activations and the KV cache need {}, but {} are free: lower --kv-cache-memory to {} or less",
+            size(shares.fixed + shares.cache),
+            size(available),
+            ByteSize::from_mib(((available - shares.fixed) >> 20) as u32)
+        ));
+    }
+    None
+}
+
+fn indented(text: &str) -> String {
+    let lines: Vec<String> =
+        text.lines().filter(|line| !line.is_empty()).map(|line| format!("  {line}")).collect();
+    lines.join("\n")
+}
