@@ -129,7 +129,7 @@ fn a_stop_string_over_several_tokens_is_never_leaked() {
     let mut rig = rig(1, &["<stop>"]);
     rig.send(0, "one <sto two <stop> three", None);
     let text = summary(&rig.read());
-    assert!(text.starts_with("\"one <sto two \" started 3 0:stop done 0/"), "{text}");
+    assert!(text.starts_with("\"one <sto two \" started 3 0:stop(Text(\"<stop>\")) done 0/"), "{text}");
     assert!(matches!(rig.control.try_recv(), Ok(Control::Finish(SeqId(0)))));
 }
 
@@ -169,4 +169,33 @@ fn a_failed_step_and_a_lost_engine_are_errors() {
     let mut lost = rig(1, &[]);
     lost.updates = None;
     assert!(summary(&lost.read()).contains("error: engine has stopped"));
+}
+
+#[test]
+fn a_stop_string_is_shown_if_asked_and_not_looked_for_too_early() {
+    let asked = SamplingParams::new(Sampling::Greedy, Seed(0));
+    let mut shown = rig_with(1, &["<stop>"], SamplingParams { include_stop: true, ..asked.clone() });
+    shown.send(0, "a <stop> b", None);
+    let text = summary(&shown.read());
+    assert!(text.starts_with("\"a <stop>\" started 3 0:stop(Text("), "{text}");
+
+    let min_tokens = shown.tokens("a <stop> ").len() as u32;
+    let mut early = rig_with(1, &["<stop>"], SamplingParams { min_tokens, ..asked });
+    early.send(0, "a <stop> b <stop> c", None);
+    let text = summary(&early.read());
+    assert!(text.starts_with("\"a <stop> b \" started 3 0:stop(Text("), "{text}");
+}
+
+/// Goal: the model's own end is no match, a token that the client named is. Method: both end the sequence.
+#[test]
+fn a_stop_token_is_told_and_the_models_end_is_not() {
+    for (token, expected) in [(2, "0:stop done"), (5, "0:stop(Token(TokenId(5))) done")] {
+        let stop_tokens = vec![TokenId(2), TokenId(5)];
+        let params = SamplingParams { stop_tokens, ..SamplingParams::new(Sampling::Greedy, Seed(0)) };
+        let mut rig = rig_with(1, &[], params);
+        let tokens = vec![scored(TokenId(token))];
+        rig.update(Update::Tokens { choice: 0, tokens, finish: Some(FinishReason::Stop) });
+        let text = summary(&rig.read());
+        assert!(text.contains(expected), "{text}");
+    }
 }
