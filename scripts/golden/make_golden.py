@@ -12,7 +12,7 @@ How to run (about half an hour on one core, 6 GB of disk for the environment, 8 
     --models NAME,..  of which real models, `.` for the demo model   (default: .,gemma3,qwen2.5)
     --out FOLDER      where the goldens go                 (default: tests/golden)
     --only NAME,..    parity, text, chat, dequant, philox, tiny, architectures,
-                      pre_tokenizers   (default: all)
+                      pre_tokenizers, templates   (default: all)
 
 The same versions on the same kind of processor write the same bytes. On another processor the f32
 logits may differ in the last bits (torch picks its matrix products by instruction set), which is far
@@ -37,12 +37,13 @@ import parity
 import philox
 import pre_tokenizers
 import real_model
+import templates
 import text
 import tiny
 import tiny_architectures
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-NAMES = ["parity", "text", "chat", "dequant", "philox", "tiny", "architectures", "pre_tokenizers"]
+NAMES = ["parity", "text", "chat", "dequant", "philox", "tiny", "architectures", "pre_tokenizers", "templates"]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -83,6 +84,8 @@ def main() -> int:
         blocks.write(arguments.out)
     if "pre_tokenizers" in arguments.only:
         pre_tokenizers.write(arguments.out)
+    if "templates" in arguments.only:
+        templates.write(arguments.out)
     if "tiny" in arguments.only:
         tiny.write(arguments.out / "tiny")
     if "architectures" in arguments.only:

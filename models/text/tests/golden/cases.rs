@@ -71,9 +71,7 @@ fn text_case(case: &Value, ids: &str) -> TextCase {
 
 fn chat_case(case: &Value) -> ChatCase {
     ChatCase {
-        messages: list(&case["messages"], |message| {
-            ChatMessage::new(role(&message["role"]), string(&message["content"]))
-        }),
+        messages: messages(&case["messages"]),
         end: if case["add_generation_prompt"].as_bool().expect("a flag") {
             PromptEnd::AssistantTurn
         } else {
@@ -82,6 +80,11 @@ fn chat_case(case: &Value) -> ChatCase {
         rendered: string(&case["rendered"]),
         ids: list(&case["ids"], token),
     }
+}
+
+/// The messages of a conversation.
+pub(crate) fn messages(value: &Value) -> Vec<ChatMessage> {
+    list(value, |message| ChatMessage::new(role(&message["role"]), string(&message["content"])))
 }
 
 fn role(word: &Value) -> Role {

@@ -5,6 +5,7 @@
 
 mod cases;
 mod gguf_metadata;
+mod templates;
 
 use std::path::{Path, PathBuf};
 
