@@ -175,7 +175,7 @@ impl Answer {
                     choice.pieces.push(delta.text);
                 }
                 Ok(GenerateEvent::Prompt { .. }) => {
-                    assert!(open.is_empty(), "the prompt comes before the answer")
+                    assert!(open.is_empty(), "the prompt comes before the answer");
                 }
                 Ok(GenerateEvent::Finished { choice, reason, .. }) => {
                     let before = choice_of(&mut open, choice).reason.replace(reason);

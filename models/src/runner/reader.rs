@@ -29,9 +29,12 @@ impl<'a> LogitsReader<'a> {
         sampler: &'a mut Sampler,
         is_orphan: &[bool],
     ) -> Self {
-        let outcome = |(row, &is_orphan): (&BatchRow, &bool)| match is_orphan {
-            true => Err(RowError::PreviousTokenMissing { position: row.kv_len }),
-            false => Ok(RowOutput::default()),
+        let outcome = |(row, &is_orphan): (&BatchRow, &bool)| {
+            if is_orphan {
+                Err(RowError::PreviousTokenMissing { position: row.kv_len })
+            } else {
+                Ok(RowOutput::default())
+            }
         };
         let rows = batch.rows.iter().zip(is_orphan).map(outcome).collect();
         Self { batch, outputs, sampler, rows, row_idx: 0, num_read: 0 }

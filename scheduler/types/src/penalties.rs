@@ -48,7 +48,7 @@ impl Penalties {
 
     /// Whether tokens of the prompt count as well.
     pub fn look_at_prompt(&self) -> bool {
-        self.repetition < 1.0 || self.repetition > 1.0
+        (self.repetition - 1.0).abs() > 0.0
     }
 
     /// The logit of a token that stands in the prompt or came `count` times.

@@ -103,6 +103,7 @@ impl RandomSampling {
 
 /// Everything about the output of one request that the engine decides.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field that clients switch by itself")]
 pub struct SamplingParams {
     /// How each token is chosen.
     pub sampling: Sampling,

@@ -10,12 +10,12 @@ fn model() -> TestModel {
     TestModel::load(&tiny_model("llama3"), &LoadKnobs { dtype: DtypePolicy::F32, ..LoadKnobs::default() })
 }
 
-fn top(count: u32) -> Option<TopLogprobs> {
-    Some(TopLogprobs::try_from(count).expect("it is within the limit"))
+fn top(count: u32) -> TopLogprobs {
+    TopLogprobs::try_from(count).expect("it is within the limit")
 }
 
 fn scored(prompt: &[u32], max_tokens: u32) -> Ask {
-    Ask { logprobs: top(3), prompt_logprobs: top(3), ..Ask::greedy(prompt, max_tokens) }
+    Ask { logprobs: Some(top(3)), prompt_logprobs: Some(top(3)), ..Ask::greedy(prompt, max_tokens) }
 }
 
 fn bits(scored: &[AnswerToken]) -> Vec<(u32, u32)> {

@@ -75,8 +75,8 @@ fn levels(form: &Form, values: &[f32]) -> Levels {
 }
 
 fn put_q2_k(levels: &Levels, out: &mut [u8]) {
-    for place in 0..16 {
-        out[place] = levels.scales[place] | levels.minima[place] << 4;
+    for (byte, (scale, minimum)) in out.iter_mut().zip(levels.scales.iter().zip(&levels.minima)) {
+        *byte = scale | minimum << 4;
     }
     for (i, code) in levels.codes.iter().enumerate() {
         out[16 + 32 * (i / 128) + i % 32] |= code << (2 * (i % 128 / 32));
