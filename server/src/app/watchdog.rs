@@ -12,7 +12,7 @@ use spillway_engine::{EngineHandle, EngineHealth};
 use crate::http::Lifecycle;
 
 /// Exit code of a process whose engine hung or broke.
-pub(super) const EXIT_ENGINE: u8 = 3;
+pub(super) const EXIT_ENGINE: u8 = 4;
 /// Longest time between two looks.
 const MAX_PACE: Duration = Duration::from_millis(500);
 /// Time that the last line of the log gets: a log that nobody reads must not keep the process.
@@ -74,7 +74,7 @@ fn fault(health: EngineHealth, is_draining: bool, limit: Duration) -> Option<Str
 
 /// Says why, and ends the process from within: no destructor could end a thread that hangs.
 fn end_process(fault: String) -> ! {
-    end_with(EXIT_ENGINE, move || tracing::error!(fault, "watchdog: ending the process with exit code 3"))
+    end_with(EXIT_ENGINE, move || tracing::error!(fault, "watchdog: ending the process with exit code 4"))
 }
 
 /// Runs `last_words` for a moment and ends the process.

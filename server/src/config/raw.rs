@@ -172,7 +172,7 @@ pub(super) struct RawScheduler {
     /// Time that a step may take before /health reports it.
     #[arg(long, value_name = "DURATION", default_value_t = RawScheduler::default().step_timeout)]
     pub(super) step_timeout: TimeSpan,
-    /// Time that a step may take before the process ends itself with exit code 3; at least --step-timeout.
+    /// Time that a step may take before the process ends itself with exit code 4; at least --step-timeout.
     #[arg(long, value_name = "DURATION", default_value_t = RawScheduler::default().watchdog_timeout)]
     pub(super) watchdog_timeout: TimeSpan,
     /// Longest time that the prompts in line may take to compute, by the measured rate; beyond it, clients get 429 with

@@ -6,7 +6,7 @@ use spillway_tests::{Event, Events, ModelVariant, Server, within};
 use super::requests::{COMPLETIONS, endless_server, greedy, with};
 
 /// Exit code of a process whose engine hung.
-const ENGINE: i32 = 3;
+const ENGINE: i32 = 4;
 
 /// A server whose step hangs, and the stream that waits for it. The model lasts as long as the server.
 async fn hanging_server(flags: &[&str]) -> (Server, Events, ModelVariant) {

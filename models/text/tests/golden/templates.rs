@@ -30,9 +30,10 @@ fn case<'a>(golden: &'a Value, case: &'a Value) -> Case<'a> {
         messages: messages(&case["messages"]),
         tools: json("tools"),
         arguments: json("arguments"),
-        end: match case["add_generation_prompt"].as_bool().expect("a flag") {
-            true => PromptEnd::AssistantTurn,
-            false => PromptEnd::LastMessage,
+        end: if case["add_generation_prompt"].as_bool().expect("a flag") {
+            PromptEnd::AssistantTurn
+        } else {
+            PromptEnd::LastMessage
         },
         expected: case.get("rendered").map(text).ok_or_else(|| text(&case["raises"])),
     }
