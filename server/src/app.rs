@@ -138,7 +138,7 @@ fn http_limits(config: &HttpConfig) -> HttpLimits {
     }
 }
 
-/// The exit code that an error of [`run`] calls for: 3 if the engine hung or broke, else 1.
+/// The exit code that an error of [`run`] calls for: 4 if the engine hung or broke, else 1.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<EngineLeft>() { watchdog::EXIT_ENGINE } else { 1 }
 }
