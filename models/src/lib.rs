@@ -40,7 +40,7 @@ pub use error::ModelError;
 pub use kv_cache::{KvCache, KvLayout};
 pub use load::{
     DtypePolicy, ExecutorKind, ExecutorLimits, InspectOptions, Inspection, LoadOptions, LoadedModel,
-    StoredTensors, WeightSummary, WeightsKind, inspect, load, read_spec,
+    StoredTensors, WeightSummary, WeightsKind, count_tensor_types, inspect, load, read_spec, read_text,
 };
 pub use model::{Logits, Model};
 pub use runner::{ModelRunner, RunnerLimits};

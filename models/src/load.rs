@@ -180,6 +180,28 @@ pub fn read_spec(source: &ModelSource) -> Result<DecoderSpec, ModelError> {
     }
 }
 
+/// Reads a model's text files, or what a GGUF file has in their place.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn read_text(source: &ModelSource) -> Result<TextAssets, ModelError> {
+    Ok(open(source, WeightsKind::Dummy { seed: 0, weight_type: WeightType::F32 })?.text)
+}
+
+/// Reads the lists of a model's tensors: how many there are of each type, most frequent first.
+///
+/// # Errors
+///
+/// [`ModelError`] says what is wrong with the files.
+pub fn count_tensor_types(source: &ModelSource) -> Result<Vec<(String, usize)>, ModelError> {
+    let store = match source {
+        ModelSource::Folder(folder) => WeightStore::open_safetensors(folder)?,
+        ModelSource::Gguf(path) => WeightStore::open_gguf(path)?.0,
+    };
+    Ok(store.count_types())
+}
+
 /// A model that one of the executors has built.
 struct Built {
     model: Box<dyn Model>,

@@ -188,12 +188,12 @@ fn messages(value: &Value) -> Vec<ChatMessage> {
     messages.collect()
 }
 
-fn read(path: &Path) -> Value {
+pub(crate) fn read(path: &Path) -> Value {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&bytes).expect("goldens are JSON")
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().expect("a list")
 }
 
@@ -201,7 +201,7 @@ fn string(value: &Value) -> &str {
     value.as_str().expect("a string")
 }
 
-fn number(value: &Value) -> f64 {
+pub(crate) fn number(value: &Value) -> f64 {
     value.as_f64().expect("a number")
 }
 
@@ -209,6 +209,6 @@ fn floats(value: &Value) -> Vec<f32> {
     list(value).iter().map(|value| number(value) as f32).collect()
 }
 
-fn ids(value: &Value) -> Vec<u32> {
+pub(crate) fn ids(value: &Value) -> Vec<u32> {
     list(value).iter().map(|value| value.as_u64().expect("an id") as u32).collect()
 }

@@ -259,9 +259,30 @@ pub(super) enum RawWeightType {
     #[serde(rename = "q4_1")]
     #[value(name = "q4_1")]
     Q41,
+    #[serde(rename = "q5_0")]
+    #[value(name = "q5_0")]
+    Q50,
+    #[serde(rename = "q5_1")]
+    #[value(name = "q5_1")]
+    Q51,
     #[serde(rename = "q8_0")]
     #[value(name = "q8_0")]
     Q80,
+    #[serde(rename = "q2_k")]
+    #[value(name = "q2_k")]
+    Q2K,
+    #[serde(rename = "q3_k")]
+    #[value(name = "q3_k")]
+    Q3K,
+    #[serde(rename = "q4_k")]
+    #[value(name = "q4_k")]
+    Q4K,
+    #[serde(rename = "q5_k")]
+    #[value(name = "q5_k")]
+    Q5K,
+    #[serde(rename = "q6_k")]
+    #[value(name = "q6_k")]
+    Q6K,
 }
 
 /// Values of `--cpu-isa`.

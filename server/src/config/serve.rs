@@ -236,7 +236,14 @@ fn weight_type(raw: RawWeightType) -> WeightType {
         RawWeightType::F16 => WeightType::F16,
         RawWeightType::Q40 => WeightType::Q4_0,
         RawWeightType::Q41 => WeightType::Q4_1,
+        RawWeightType::Q50 => WeightType::Q5_0,
+        RawWeightType::Q51 => WeightType::Q5_1,
         RawWeightType::Q80 => WeightType::Q8_0,
+        RawWeightType::Q2K => WeightType::Q2K,
+        RawWeightType::Q3K => WeightType::Q3K,
+        RawWeightType::Q4K => WeightType::Q4K,
+        RawWeightType::Q5K => WeightType::Q5K,
+        RawWeightType::Q6K => WeightType::Q6K,
     }
 }
 

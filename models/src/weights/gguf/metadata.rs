@@ -216,6 +216,10 @@ fn read_array(reader: &mut Reader<'_>, depth: u32) -> Result<GgufValue, Problem>
         let texts = (0..count).map(|_| reader.string()).collect::<Result<_, _>>()?;
         return Ok(GgufValue::Texts(texts));
     }
-    let values = (0..count).map(|_| read_value(reader, type_code, depth)).collect::<Result<_, _>>()?;
+    // Growing step by step would take up to three times the memory in the end.
+    let mut values = Vec::with_capacity(count);
+    for _ in 0..count {
+        values.push(read_value(reader, type_code, depth)?);
+    }
     Ok(GgufValue::Array(values))
 }
