@@ -54,3 +54,23 @@ fn the_demo_model_gives_the_logits_and_tokens_of_hugging_face() {
 fn quantised_products_of_the_demo_model_choose_the_tokens_of_hugging_face_most_of_the_time() {
     check_as_stored(RealModel::Demo);
 }
+
+#[test]
+fn gemma_3_gives_the_logits_and_tokens_of_hugging_face() {
+    check_in_f32(RealModel::Gemma3);
+}
+
+#[test]
+fn quantised_products_of_gemma_3_choose_the_tokens_of_hugging_face_most_of_the_time() {
+    check_as_stored(RealModel::Gemma3);
+}
+
+#[test]
+fn qwen_2_5_gives_the_logits_and_tokens_of_hugging_face() {
+    check_in_f32(RealModel::Qwen25);
+}
+
+#[test]
+fn quantised_products_of_qwen_2_5_choose_the_tokens_of_hugging_face_most_of_the_time() {
+    check_as_stored(RealModel::Qwen25);
+}
