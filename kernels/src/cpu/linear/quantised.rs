@@ -240,6 +240,10 @@ impl BlockInputs {
     }
 
     /// Numbers `4 quad..4 quad + 4` of row `r`.
+    ///
+    /// # Safety
+    ///
+    /// The row must be one that the maker of `self` vouched for, and `quad` below eight.
     #[inline(always)]
     unsafe fn four(self, r: usize, quad: usize) -> i32 {
         // SAFETY: `new`'s caller vouches for the row; a block has eight quads.
@@ -247,6 +251,10 @@ impl BlockInputs {
     }
 
     /// The scale of row `r`.
+    ///
+    /// # Safety
+    ///
+    /// The row must be one that the maker of `self` vouched for.
     #[inline(always)]
     unsafe fn scale(self, r: usize) -> f32 {
         // SAFETY: `new`'s caller vouches for the row.
@@ -254,6 +262,10 @@ impl BlockInputs {
     }
 
     /// The offset of group `group` of row `r`.
+    ///
+    /// # Safety
+    ///
+    /// The row must be one that the maker of `self` vouched for, and `group` one of a block's.
     #[inline(always)]
     unsafe fn offset(self, r: usize, group: usize) -> i32 {
         // SAFETY: `new`'s caller vouches for the row; a block has `groups` groups.
