@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spillway_engine::{EngineError, EngineHandle, EngineHealth, Executor, ExecutorError, StepTicket};
+use spillway_engine::{EngineError, EngineHealth, Executor, ExecutorError, StepTicket};
 use spillway_models::{BatchRow, ForwardBatch, RowOutput, SampledTokens};
 use spillway_tests::{Ask, Knobs, ManualClock, TestEngine};
 use spillway_types::{ScoredToken, TokenId};
@@ -91,21 +91,31 @@ fn a_queue_is_too_long_when_its_prompts_take_longer_than_allowed() {
         assert!((wait.as_secs_f64() - *queued_tokens as f64 / 100.0).abs() < 0.1, "{wait:?}");
         assert_eq!(*max_wait, Duration::from_secs(1));
         assert!(engine.handle().load().num_queued_prompt_tokens > 0);
-        drop(outcomes);
+        let_go(&engine, outcomes);
         engine.run(&[ask(5, 8, 1)]);
         engine.stop();
     }
 }
 
-/// Waits until the engine has come to rest: an answer is there a moment earlier.
-fn until_ready(handle: &EngineHandle) {
+/// Waits for something that the engine's thread is about to do.
+fn until(what: &str, holds: impl Fn() -> bool) {
     for _ in 0..10_000_000 {
-        if handle.health() == EngineHealth::Ready {
+        if holds() {
             return;
         }
         std::thread::yield_now();
     }
-    panic!("the engine does not come to rest");
+    panic!("the engine does not {what}");
+}
+
+/// Lets an engine that is held go on without its requests, until it has come to rest.
+fn let_go(engine: &TestEngine, streams: impl Sized) {
+    drop(streams);
+    engine.gate().open();
+    until("come to rest", || {
+        let load = engine.handle().load();
+        (load.num_running, load.num_waiting) == (0, 0)
+    });
 }
 
 #[test]
@@ -116,17 +126,16 @@ fn a_step_is_overdue_while_it_runs_and_not_before_or_after() {
         // An engine without work is never overdue, however long it waits.
         engine.run(&[ask(0, 8, 2)]);
         engine.clock().advance(Duration::from_hours(1));
-        until_ready(&handle);
+        until("be ready again", || handle.health() == EngineHealth::Ready);
 
         let streams = engine.block_on(engine.submit_and_hold(&[ask(1, 30, 5)], 2));
         assert_eq!(handle.health(), EngineHealth::Ready);
         engine.clock().advance(Duration::from_secs(61));
         let EngineHealth::Overdue { since } = handle.health() else { panic!("its step hangs") };
         assert!(since >= Duration::from_secs(61), "{since:?}");
-        engine.gate().open();
-        drop(streams);
+        let_go(&engine, streams);
         engine.run(&[ask(2, 8, 2)]);
-        until_ready(&handle);
+        until("be ready again", || handle.health() == EngineHealth::Ready);
         engine.stop();
     }
 }
