@@ -185,7 +185,7 @@ pub(super) fn text(report: &Map<String, Value>) -> String {
             Value::Object(values) => {
                 let _ = writeln!(text, "{name}");
                 for (name, value) in values {
-                    let shown = name.trim_end_matches(BYTES_SUFFIX).replace('_', " ");
+                    let shown = shown_name(name);
                     let _ = writeln!(text, "  {shown:NAME_WIDTH$} {}", shown_value(name, value));
                 }
                 text.push('\n');
@@ -197,6 +197,12 @@ pub(super) fn text(report: &Map<String, Value>) -> String {
         }
     }
     text
+}
+
+/// A key in words. The names of types have capitals, and stay as they are.
+fn shown_name(name: &str) -> String {
+    let is_word = !name.contains(|c: char| c.is_ascii_uppercase());
+    if is_word { name.trim_end_matches(BYTES_SUFFIX).replace('_', " ") } else { name.to_owned() }
 }
 
 fn shown_value(name: &str, value: &Value) -> String {
