@@ -210,8 +210,11 @@ impl ChoiceAnswer {
 
 impl WholeAnswer {
     /// Of every `num_each` choices keeps the `num_best` with the highest log-probability per token, best first; of equals
-    /// the lower index first.
+    /// the lower index first. If all are kept, they stay in their order.
     pub(crate) fn keep_best(&mut self, num_each: u32, num_best: u32) {
+        if num_each <= num_best {
+            return;
+        }
         let mut kept = Vec::with_capacity(self.choices.len());
         for of_prompt in self.choices.chunks_mut(num_each as usize) {
             of_prompt.sort_by(|a, b| b.mean_logprob().total_cmp(&a.mean_logprob()));

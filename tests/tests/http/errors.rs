@@ -111,7 +111,7 @@ async fn a_value_of_the_wrong_type_is_refused_by_name() {
         ("n", json!([1])),
         ("stop", json!(7)),
         ("model", json!(7)),
-        ("priority", json!("urgent")),
+        ("priority", json!([1])),
     ];
     for (param, value) in wrong {
         let what = format!("{param} {value}");
@@ -143,23 +143,14 @@ async fn a_field_that_is_not_honoured_is_refused_by_name() {
             check(param, &reply, &bad("unknown_parameter", param, &[param]));
         }
     }
-    let unsupported = [
-        ("logit_bias", json!({"5": 1})),
-        ("frequency_penalty", json!(0.5)),
-        ("presence_penalty", json!(-1)),
-        ("response_format", json!({"type": "json_object"})),
-        ("echo", json!(true)),
-        ("user", json!("ann")),
-    ];
-    for (param, value) in unsupported {
-        for (path, request) in [(CHAT, chat(json!({}))), (COMPLETIONS, completion(json!({})))] {
-            let reply = server.post(path, &with(request, json!({param: value}))).await;
-            check(param, &reply, &bad("unsupported_parameter", param, &[param, "leave it out"]));
-        }
+    for (path, request) in [(CHAT, chat(json!({}))), (COMPLETIONS, completion(json!({})))] {
+        let format = json!({"response_format": {"type": "json_object"}});
+        let reply = server.post(path, &with(request, format)).await;
+        let says = ["response_format", "leave it out"];
+        check("response_format", &reply, &bad("unsupported_parameter", "response_format", &says));
     }
     for (param, value) in [
         ("tools", json!([{"type": "function", "function": {"name": "f"}}])),
-        ("logprobs", json!(true)),
         ("reasoning_effort", json!("high")),
         ("modalities", json!(["audio"])),
     ] {
