@@ -110,7 +110,7 @@ impl Mutator {
     }
 
     /// Puts a piece of any of the files over what is there.
-    fn splice(&mut self, input: &mut Vec<u8>, at: usize) {
+    fn splice(&mut self, input: &mut [u8], at: usize) {
         let file_idx = self.random.random_range(0..self.files.len());
         let from = self.place(self.files[file_idx].len());
         let count = self.random.random_range(1..=MAX_PIECE);
