@@ -33,7 +33,7 @@ pub struct RopeArguments<'a> {
     pub num_heads: usize,
 }
 
-/// Weights of the norms of single heads, as in [`crate::ops::add_rms_norm`]; all heads share them.
+/// Weights of the norms of single heads, as in [`crate::ops::add_rms_norm()`]; all heads share them.
 #[derive(Debug, Clone, Copy)]
 pub struct HeadNorms<'a> {
     /// `[1, head_dim]`
