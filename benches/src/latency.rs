@@ -4,7 +4,6 @@
 //! and differ in every batch, so that the prefix cache finds none.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -16,9 +15,9 @@ use spillway_engine::EngineHandle;
 
 use crate::figures::{Figures, Outcome, Wanted};
 use crate::in_process::{EngineAsk, EngineClient};
+use crate::output_args::OutputArgs;
 use crate::report::{self, RunReport};
-use crate::serve::default_ranks;
-use crate::stats::{Rank, Summary};
+use crate::stats::Summary;
 use crate::stopwatch::Stopwatch;
 
 /// Measure how long one batch takes in the engine alone: time to the first token, between tokens, and to the end.
@@ -42,15 +41,9 @@ pub struct Args {
     /// Seed of the prompts.
     #[arg(long, default_value_t = 0)]
     pub prompt_seed: u64,
-    /// Percentiles to tell.
-    #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_values_t = default_ranks())]
-    pub percentiles: Vec<Rank>,
-    /// Print one JSON object for each shape of batch instead of the table.
-    #[arg(long)]
-    pub json: bool,
-    /// Write the whole result to this file, as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    /// What is told, and where.
+    #[command(flatten)]
+    pub told: OutputArgs,
 }
 
 /// The figures of one shape of batch.
@@ -104,7 +97,7 @@ pub async fn run(args: &Args, engine: &EngineHandle) -> anyhow::Result<Vec<Batch
     let mut shapes = Vec::new();
     for shape in args.shapes() {
         let figures = measure(args, client, shape).await?;
-        if args.json {
+        if args.told.json {
             println!("{}", serde_json::to_string(&figures)?);
         } else {
             print_row(&figures, shapes.is_empty());
@@ -112,7 +105,7 @@ pub async fn run(args: &Args, engine: &EngineHandle) -> anyhow::Result<Vec<Batch
         report.loads.push(figures.requests.clone());
         shapes.push(figures);
     }
-    report::write(&report, args.output.as_deref(), None)?;
+    report::write(&report, args.told.output.as_deref(), None)?;
     Ok(shapes)
 }
 
@@ -143,12 +136,12 @@ async fn measure(
     }
     let outcome = Outcome { samples, failures: Vec::new(), elapsed: batches.iter().sum() };
     let load = format!("{batch_size} x {input_len}+{output_len}");
-    let wanted = Wanted { ranks: &args.percentiles, objectives: &[] };
+    let wanted = Wanted { ranks: &args.told.percentiles, objectives: &[] };
     Ok(BatchFigures {
         batch_size,
         input_len,
         output_len: output_len.get(),
-        batch_ms: Summary::of(batches, &args.percentiles),
+        batch_ms: Summary::of(batches, &args.told.percentiles),
         requests: Figures::new(load, &outcome, wanted),
     })
 }

@@ -8,6 +8,7 @@ mod dataset;
 mod figures;
 mod goodput;
 mod machine;
+mod output_args;
 mod random_words;
 mod report;
 mod sample;
@@ -21,6 +22,7 @@ pub mod throughput;
 
 pub use figures::{FailureCount, Figures, Goodput, Outcome, Wanted};
 pub use goodput::Objective;
+pub use output_args::OutputArgs;
 pub use report::RunReport;
 pub use sample::{Failure, FailureKind, Sample};
 pub use stats::{Rank, Summary};

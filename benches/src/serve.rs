@@ -22,7 +22,6 @@ use crate::random_words::RandomWords;
 use crate::report::{self, RunReport};
 use crate::stats::Summary;
 
-pub(crate) use args::default_ranks;
 use client::Client;
 use load::Load;
 
@@ -42,11 +41,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             .context("the model's name could not be read from /v1/models; give it with --model")?,
     };
     let client = Arc::new(Client::new(&args, &model)?);
-    let wanted = Wanted { ranks: &args.percentiles, objectives: &args.goodput };
+    let wanted = Wanted { ranks: &args.told.percentiles, objectives: &args.goodput };
     let mut report = RunReport::new("serve", model);
     report.server = Some(args.base_url.clone());
     report.server_version = client::version(&args).await;
-    if !args.json {
+    if !args.told.json {
         print_heading(&report);
     }
     for (load_idx, load) in Load::all(&args).into_iter().enumerate() {
@@ -59,14 +58,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let prompts = source.prompts(load_idx as u64, load.num_requests(&args), &args);
         let outcome = drive::run(&client, prompts, load, &args).await?;
         let figures = Figures::new(load.to_string(), &outcome, wanted);
-        if args.json {
+        if args.told.json {
             println!("{}", serde_json::to_string(&figures)?);
         } else {
             print_row(&figures);
         }
         report.loads.push(figures);
     }
-    report::write(&report, args.output.as_deref(), args.report.as_deref())?;
+    report::write(&report, args.told.output.as_deref(), args.report.as_deref())?;
     if report.loads.iter().all(|figures| figures.num_completed == 0) {
         bail!("all requests failed: see the kinds of failures above");
     }

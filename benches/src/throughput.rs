@@ -16,9 +16,8 @@ use spillway_types::Prompt;
 use crate::dataset::{self, Format};
 use crate::figures::{Figures, Outcome, Wanted};
 use crate::in_process::{EngineAsk, EngineClient};
+use crate::output_args::OutputArgs;
 use crate::report::{self, RunReport};
-use crate::serve::default_ranks;
-use crate::stats::Rank;
 use crate::stopwatch::Stopwatch;
 
 /// Measure how much the engine alone serves when it is never idle: requests and tokens per second.
@@ -42,15 +41,9 @@ pub struct Args {
     /// Seed of random prompts.
     #[arg(long, default_value_t = 0)]
     pub prompt_seed: u64,
-    /// Percentiles to tell.
-    #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_values_t = default_ranks())]
-    pub percentiles: Vec<Rank>,
-    /// Print one JSON object instead of lines.
-    #[arg(long)]
-    pub json: bool,
-    /// Write the whole result to this file, as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    /// What is told, and where.
+    #[command(flatten)]
+    pub told: OutputArgs,
 }
 
 /// Serves all requests and prints what came of them. `max_waiting` is the engine's own limit.
@@ -66,16 +59,16 @@ pub async fn run(args: &Args, engine: &EngineHandle, max_waiting: NonZeroU32) ->
     let requests = futures::stream::iter(asks).map(|ask| client.complete(ask));
     let results: Vec<_> = requests.buffer_unordered(max_waiting.get() as usize).collect().await;
     let outcome = Outcome::new(results, watch.elapsed());
-    let wanted = Wanted { ranks: &args.percentiles, objectives: &[] };
+    let wanted = Wanted { ranks: &args.told.percentiles, objectives: &[] };
     let figures = Figures::new("all at once".to_owned(), &outcome, wanted);
-    if args.json {
+    if args.told.json {
         println!("{}", serde_json::to_string(&figures)?);
     } else {
         print(&figures);
     }
     let mut report = RunReport::new("throughput", engine.card().id.to_string());
     report.loads.push(figures.clone());
-    report::write(&report, args.output.as_deref(), None)?;
+    report::write(&report, args.told.output.as_deref(), None)?;
     if figures.num_completed == 0 {
         bail!("all requests failed: see the kinds of failures above");
     }

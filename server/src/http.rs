@@ -22,6 +22,7 @@ mod detokenize;
 mod error;
 mod extract;
 mod fields;
+mod followed;
 mod generation;
 mod health;
 mod ids;

@@ -9,8 +9,8 @@ use clap::{Args as ClapArgs, ValueEnum};
 
 use crate::dataset::Format;
 use crate::goodput::Objective;
+use crate::output_args::OutputArgs;
 use crate::random_words::PromptShape;
-use crate::stats::Rank;
 
 /// Measure a running server: tokens per second and latencies, as its clients see them. Any server that speaks OpenAI's
 /// protocol can be measured.
@@ -80,15 +80,9 @@ pub struct Args {
     /// limit. Goodput counts the requests that keep all.
     #[arg(long, value_name = "METRIC:TIME", num_args = 1..)]
     pub goodput: Vec<Objective>,
-    /// Percentiles to tell.
-    #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_values_t = default_ranks())]
-    pub percentiles: Vec<Rank>,
-    /// Print one JSON object for each load instead of the table.
-    #[arg(long)]
-    pub json: bool,
-    /// Write the whole result to this file, as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    /// What is told, and where.
+    #[command(flatten)]
+    pub told: OutputArgs,
     /// Write a report with plots of latency and throughput against load to this file, as one HTML page.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -141,11 +135,6 @@ impl fmt::Display for RequestRate {
             Self::Unlimited => f.write_str("inf"),
         }
     }
-}
-
-/// The percentiles that are told unasked.
-pub(crate) fn default_ranks() -> Vec<Rank> {
-    ["50", "90", "99"].iter().filter_map(|rank| rank.parse().ok()).collect()
 }
 
 impl Args {

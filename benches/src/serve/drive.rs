@@ -89,7 +89,7 @@ async fn open_loop(
 }
 
 fn progress_bar(load: Load, num_requests: usize, args: &Args) -> ProgressBar {
-    if args.json || !std::io::stderr().is_terminal() {
+    if args.told.json || !std::io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }
     let style = ProgressStyle::with_template("{msg} [{bar:40}] {pos}/{len} {elapsed}");

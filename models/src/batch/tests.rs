@@ -1,5 +1,7 @@
 //! Batches that are well formed, and each way in which one is not.
 
+use spillway_types::BlockSize;
+
 use super::*;
 
 fn limits() -> BatchLimits {

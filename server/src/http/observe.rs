@@ -2,20 +2,18 @@
 //!
 //! A request is over when its last byte is sent or its client is gone, not when its headers are.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use metrics::{counter, gauge};
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::http::followed::Followed;
 use crate::http::generation::RequestName;
 use crate::http::state::AppState;
 
@@ -37,7 +35,11 @@ pub(crate) async fn observe(State(state): State<AppState>, mut request: Request,
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
     let in_flight = in_flight.answered(response.status());
-    response.map(|body| Body::new(Followed { body, in_flight }))
+    response.map(|body| {
+        Followed::body(body, in_flight, |in_flight, frame| {
+            in_flight.num_bytes += frame.data_ref().map_or(0, Bytes::len);
+        })
+    })
 }
 
 /// The client's own name, if it is short and printable.
@@ -47,36 +49,6 @@ fn given_name(headers: &HeaderMap) -> Option<Arc<str>> {
         && text.len() <= MAX_REQUEST_ID_BYTES
         && text.bytes().all(|byte| byte.is_ascii_graphic());
     is_fit.then(|| Arc::from(text))
-}
-
-/// A body that holds its request in flight, and is otherwise what it was.
-struct Followed {
-    body: Body,
-    in_flight: InFlight,
-}
-
-impl HttpBody for Followed {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        ctx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(ctx));
-        if let Some(Ok(frame)) = &frame {
-            self.in_flight.num_bytes += frame.data_ref().map_or(0, Bytes::len);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 /// A request in flight. Dropping it ends it.
