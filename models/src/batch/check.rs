@@ -2,6 +2,8 @@
 //!
 //! In a request's path: [`crate::ModelRunner`] asks it once a step, before anything is read.
 
+use std::ops::Range;
+
 use spillway_types::BlockSize;
 
 use super::{BatchRow, ForwardBatch, InputToken, RowScoring};

@@ -32,6 +32,7 @@ pub(crate) fn prepare(
     let num_cut = num_cut(tokens.len(), truncation, card, params)?;
     tokens.drain(..num_cut);
     let first = *tokens.first().ok_or(EngineError::PromptEmpty)?;
+    check_min_tokens(tokens.len(), card, params)?;
     let prompt_text = if params.tell_prompt {
         let as_sent = if num_cut == 0 { Some(prompt) } else { None };
         Some(PromptText {
@@ -70,6 +71,24 @@ fn check_tokens(card: &ModelCard, params: &SamplingParams) -> Result<(), EngineE
             Err(EngineError::InvalidParameter { param, message })
         }
     }
+}
+
+/// A sequence that could never reach its least number of tokens is refused. A prompt that leaves no room at all is told so
+/// later, by its own length.
+fn check_min_tokens(
+    prompt_tokens: usize,
+    card: &ModelCard,
+    params: &SamplingParams,
+) -> Result<(), EngineError> {
+    let room = (card.max_model_len as usize).saturating_sub(prompt_tokens);
+    if room == 0 || params.min_tokens as usize <= room {
+        return Ok(());
+    }
+    let message = format!(
+        "`min_tokens` is {}, limit {room} (a context of {} tokens less a prompt of {prompt_tokens}): lower it",
+        params.min_tokens, card.max_model_len
+    );
+    Err(EngineError::InvalidParameter { param: "min_tokens", message })
 }
 
 /// How many of a prompt's first tokens are cut off.
@@ -113,7 +132,11 @@ fn logit_rules(
         allowed: constraints.allowed.clone(),
         bad_words: bad_words(tokenizer, &constraints.bad_words)?,
         end_tokens: ends.filter(|_| has_least).collect(),
-        first_end_position: if has_least { prompt.len() as u32 + params.min_tokens } else { 0 },
+        first_end_position: if has_least {
+            (prompt.len() as u32).saturating_add(params.min_tokens)
+        } else {
+            0
+        },
         bias: constraints.bias.clone(),
         penalties: params.penalties,
         prompt_tokens,
