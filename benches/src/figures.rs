@@ -83,7 +83,7 @@ pub struct Figures {
     pub tpot_ms: Option<Summary>,
     /// Time to the end of the answer.
     pub e2e_ms: Option<Summary>,
-    /// By how much the latest request was sent later than planned: if it is large, the client was the bottleneck.
+    /// By how much the latest of the answered requests was sent later than planned: if it is large, the client was the bottleneck.
     pub max_late_ms: f64,
     /// Requests that kept all promises; absent if none were given.
     pub goodput: Option<Goodput>,

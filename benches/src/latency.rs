@@ -95,8 +95,10 @@ pub async fn run(args: &Args, engine: &EngineHandle) -> anyhow::Result<Vec<Batch
     let client = EngineClient::new(engine, &next_request);
     let mut report = RunReport::new("latency", engine.card().id.to_string());
     let mut shapes = Vec::new();
+    // Through all shapes, so that none of them meets a prompt that is in the engine's prefix cache.
+    let mut next_prompt = 0;
     for shape in args.shapes() {
-        let figures = measure(args, client, shape).await?;
+        let figures = measure(args, client, shape, &mut next_prompt).await?;
         if args.told.json {
             println!("{}", serde_json::to_string(&figures)?);
         } else {
@@ -113,16 +115,16 @@ async fn measure(
     args: &Args,
     client: EngineClient<'_>,
     (batch_size, input_len, output_len): (usize, usize, NonZeroU32),
+    next_prompt: &mut usize,
 ) -> anyhow::Result<BatchFigures> {
     client.check_length(input_len, output_len.get())?;
     let mut batches: Vec<Duration> = Vec::with_capacity(args.num_iters);
     let mut samples = Vec::new();
-    let mut next_prompt = 0;
     for iteration in 0..args.num_iters_warmup + args.num_iters {
-        let prompts = (next_prompt..next_prompt + batch_size)
+        let prompts = (*next_prompt..*next_prompt + batch_size)
             .map(|index| client.random_prompt(args.prompt_seed, index, input_len))
             .collect::<Result<Vec<_>, _>>()?;
-        next_prompt += batch_size;
+        *next_prompt += batch_size;
         let watch = Stopwatch::start();
         let requests =
             prompts.into_iter().map(|prompt| client.complete(EngineAsk { prompt, max_tokens: output_len }));

@@ -24,11 +24,11 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Mean time per token after the first; absent if there is none.
+    /// Mean time per token after the first, to the end of the answer; absent if there is none.
     pub fn time_per_token(&self) -> Option<Duration> {
         let after_first =
             u32::try_from(self.output_tokens.checked_sub(1)?).ok().filter(|&count| count > 0)?;
-        Some(self.gaps.iter().sum::<Duration>() / after_first)
+        Some(self.end_to_end.saturating_sub(self.first_token) / after_first)
     }
 }
 
@@ -98,10 +98,10 @@ mod tests {
 
     #[test]
     fn time_per_token_leaves_the_first_token_out() {
-        let gaps = vec![Duration::from_millis(10); 4];
-        let sample = |output_tokens| Sample { output_tokens, gaps: gaps.clone(), ..Sample::default() };
+        let (first_token, end_to_end) = (Duration::from_millis(30), Duration::from_millis(70));
+        // Whether they came in one piece or in many.
+        let sample = |output_tokens| Sample { output_tokens, first_token, end_to_end, ..Sample::default() };
         assert_eq!(sample(5).time_per_token(), Some(Duration::from_millis(10)));
-        // Four pieces of two tokens each.
         assert_eq!(sample(9).time_per_token(), Some(Duration::from_millis(5)));
         assert_eq!((sample(1).time_per_token(), sample(0).time_per_token()), (None, None));
     }

@@ -60,21 +60,26 @@ async fn a_sweep_over_loads_gives_figures_a_file_and_a_page() {
     let report = read_json(&result);
     assert_eq!((&report["bench"], &report["model"]), (&json!("serve"), &json!("tied")));
     assert_eq!(report["server_version"], env!("CARGO_PKG_VERSION"));
-    for load in report["loads"].as_array().expect("a list") {
+    let loads = report["loads"].as_array().expect("a list");
+    assert_eq!(loads.len(), 2, "{report}");
+    for load in loads {
         assert_eq!((&load["num_completed"], &load["num_failed"]), (&json!(6), &json!(0)), "{load}");
         // Three prompts of three tokens, three of five.
         assert_eq!(load["output_tokens"], 24, "{load}");
-        assert!(load["ttft_ms"]["p95"].as_f64() <= load["e2e_ms"]["p95"].as_f64(), "{load}");
+        let p95 = |times: &str| load[times]["p95"].as_f64().expect("it was asked for");
+        assert!(p95("ttft_ms") <= p95("e2e_ms"), "{load}");
         assert_eq!(load["goodput"]["num_good"], 6);
     }
     let page = std::fs::read_to_string(&page).expect("it was written");
     assert_eq!(page.matches("<svg").count(), 5);
     assert!(page.contains("c=3") && !page.contains("sk-hidden") && !report.to_string().contains("sk-hidden"));
 
-    for rates in [["--request-rate", "200,inf"], ["--rate", "100"]] {
+    for (rates, num_loads) in [(["--request-rate", "200,inf"], 2), (["--rate", "100"], 1)] {
         let flags = ["--num-requests", "5", "--json", "--endpoint", "completions"];
         let output = done(&[&common[..], &rates, &flags].concat()).await;
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(printed.lines().count(), num_loads, "{printed}");
+        for line in printed.lines() {
             let load: Value = serde_json::from_str(line).expect("a line is an object");
             assert_eq!(
                 (load["num_completed"].as_u64(), load["num_requests"].as_u64()),
@@ -114,16 +119,25 @@ async fn engines_are_measured_without_a_server() {
     let model = tiny_model("tied");
     let folder = tempfile::tempdir().expect("a folder");
     let result = folder.path().join("result.json");
-    let latency =
-        ["latency", "--model", text(&model), "--batch-size", "1,3", "--input-len", "20", "--output-len", "4"];
+    let latency = [
+        "latency",
+        "--model",
+        text(&model),
+        "--batch-size",
+        "1,3",
+        "--input-len",
+        "20",
+        "--output-len",
+        "4,4",
+    ];
     let output =
         done(&[&latency[..], &["--num-iters", "2", "--num-iters-warmup", "1", "--json"]].concat()).await;
     let lines: Vec<Value> = String::from_utf8_lossy(&output.stdout)
         .lines()
         .map(|line| serde_json::from_str(line).expect("a line is an object"))
         .collect();
-    assert_eq!(lines.len(), 2);
-    for (figures, batch_size) in lines.iter().zip([1, 3]) {
+    assert_eq!(lines.len(), 4);
+    for (figures, batch_size) in lines.iter().zip([1, 1, 3, 3]) {
         let requests = &figures["requests"];
         assert_eq!((&figures["batch_size"], &figures["batch_ms"]["count"]), (&json!(batch_size), &json!(2)));
         assert_eq!(requests["num_completed"], 2 * batch_size);

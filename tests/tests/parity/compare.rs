@@ -62,6 +62,12 @@ pub(crate) fn check_tokens(case: &ParityCase, choice: &Choice, logits_error: f32
 
 pub(crate) fn largest_difference(ours: &[f32], theirs: &[f32]) -> f32 {
     // NaN must not pass for equal, as it would with `max`.
+    assert_eq!(ours.len(), theirs.len());
     let differences = ours.iter().zip(theirs).map(|(ours, theirs)| (ours - theirs).abs());
-    differences.fold(0.0, |largest, difference| if difference <= largest { largest } else { difference })
+    differences.fold(
+        0.0,
+        |largest: f32, difference| {
+            if largest.is_nan() || difference <= largest { largest } else { difference }
+        },
+    )
 }

@@ -43,6 +43,7 @@ fn answers(path: &std::path::Path, executor: ExecutorKind, asks: &[Ask]) -> (Vec
 fn check_against_candle(path: &std::path::Path, asks: &[Ask]) {
     let (ours, our_logits) = answers(path, ExecutorKind::Native, asks);
     let (theirs, their_logits) = answers(path, ExecutorKind::Candle, asks);
+    assert_eq!((our_logits.len(), their_logits.len()), (asks.len(), asks.len()), "{}", path.display());
     for (ours, theirs) in our_logits.iter().zip(&their_logits) {
         let largest = theirs.iter().fold(0.0_f32, |largest, logit| largest.max(logit.abs()));
         let error = largest_difference(ours, theirs);
