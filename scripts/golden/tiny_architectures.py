@@ -251,13 +251,7 @@ def save_gguf(path: pathlib.Path, model: transformers.PreTrainedModel, tokenizer
     # llama.cpp treats the vocabulary of what has phi3 in its name in a way of its own, so the name is not the file's.
     writer.add_name("tiny")
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    tiny_gguf.add_shape(writer, config)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
     add_attention(writer, config)
@@ -271,10 +265,7 @@ def save_gguf(path: pathlib.Path, model: transformers.PreTrainedModel, tokenizer
     for name, values in layout.store(model.state_dict()):
         kind = QuantType.F16 if values.ndim > 1 and "ffn_gate_inp" not in name else QuantType.F32
         writer.add_tensor(name, gguf.quantize(values, kind), raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    tiny_gguf.finish(writer)
 
 
 def write_checkpoint(out: pathlib.Path, checkpoint: architectures.Checkpoint, tokenizer) -> list[dict]:

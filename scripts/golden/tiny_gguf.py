@@ -65,6 +65,25 @@ def add_vocabulary(writer: gguf.GGUFWriter, tokenizer: tokenizing.Tokenizers) ->
     writer.add_token_types(types)
 
 
+def add_shape(writer: gguf.GGUFWriter, config: transformers.PreTrainedConfig) -> None:
+    """The counts that every architecture has."""
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+
+
+def finish(writer: gguf.GGUFWriter) -> None:
+    """Writes the file."""
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def write(
     path: pathlib.Path, model: transformers.LlamaForCausalLM, tokenizer: tokenizing.Tokenizers, kind: QuantType
 ) -> None:
@@ -73,13 +92,7 @@ def write(
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(path.stem)
     writer.add_file_type(FILE_TYPES[kind])
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    add_shape(writer, config)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_rope_dimension_count(config.head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
@@ -92,7 +105,4 @@ def write(
     if config.rope_parameters["rope_type"] == "llama3":
         writer.add_tensor("rope_freqs.weight", rope_factors(config))
     add_tensors(writer, model, kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
