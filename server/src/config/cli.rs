@@ -178,8 +178,7 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
         RawCommand::Check { target, json, engine } => {
             let mut raw = raw(engine.into(), matches.subcommand_matches("check"))?;
             raw.model.model = target.or(raw.model.model);
-            let effective =
-                toml::to_string(&raw).map_err(|error| ConfigError::Layers { message: error.to_string() })?;
+            let effective = shown(&raw)?;
             let form = if json { CheckForm::Json } else { CheckForm::Text };
             Ok(Command::Check { config: Box::new(raw.validate(environment)?), effective, form })
         }
@@ -196,6 +195,13 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
             }))
         }
     }
+}
+
+/// The config as a file, without its keys.
+fn shown(raw: &RawConfig) -> Result<String, ConfigError> {
+    let mut raw = raw.clone();
+    raw.security.hide_keys();
+    toml::to_string(&raw).map_err(|error| ConfigError::Layers { message: error.to_string() })
 }
 
 /// The config that flags and file make together, checked.

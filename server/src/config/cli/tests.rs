@@ -111,6 +111,22 @@ fn keys_of_flags_file_and_environment_count_together() {
 }
 
 #[test]
+fn a_check_shows_the_config_without_its_keys() {
+    let file = file(
+        "[model]\nmodel = \"demo\"\n[security]\napi_key = [\"sk-live-1\", \"sk-live-2\"]\n[server]\nport = 9\n",
+    );
+    for json in ["", " --json"] {
+        let line = format!("spillway check{json} --config {}", file.path().display());
+        let Ok(Command::Check { config, effective, .. }) = run(&line) else { panic!("it can be followed") };
+        assert_eq!(config.security.api_keys.map(|keys| keys.len()), Some(2));
+        assert!(effective.contains("port = 9") && !effective.contains("sk-live"), "{effective}");
+        let again = self::file(&effective);
+        let message = refused(&format!("spillway serve --config {}", again.path().display()));
+        assert!(message.starts_with("API key 1 must be"), "what stands for a key is none: {message}");
+    }
+}
+
+#[test]
 fn keys_in_the_config_file_may_be_one_or_several() {
     for (text, number) in [("\"sk-1\"", 1), ("[\"sk-1\", \"sk-2\"]", 2), ("[]", 0)] {
         let file = file(&format!("[model]\nmodel = \"demo\"\n[security]\napi_key = {text}\n"));

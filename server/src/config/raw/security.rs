@@ -30,6 +30,16 @@ pub(in crate::config) struct RawSecurity {
     pub(in crate::config) allowed_origin: Vec<String>,
 }
 
+/// What stands for a key that is not shown. It has a space, so that no server takes it for one.
+const HIDDEN_KEY: &str = "not shown";
+
+impl RawSecurity {
+    /// Puts a word for each key, so that the rest can be shown.
+    pub(in crate::config) fn hide_keys(&mut self) {
+        self.api_key.fill(Secret(HIDDEN_KEY.to_owned()));
+    }
+}
+
 /// Text that is never shown.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
