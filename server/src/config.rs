@@ -46,13 +46,15 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not TOML, has an unknown key, or a value of the wrong type.
-    #[error("config file {}", path.display())]
+    /// The parser's own error is not kept: it shows the line, which may hold a key.
+    #[error("config file {}, line {line}: {message}", path.display())]
     Malformed {
         /// Which file.
         path: PathBuf,
-        /// Where and why.
-        #[source]
-        source: toml::de::Error,
+        /// Where, counted from 1.
+        line: usize,
+        /// Why.
+        message: String,
     },
     /// File and flags could not be put together.
     #[error("config could not be put together: {message}")]

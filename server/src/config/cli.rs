@@ -242,7 +242,11 @@ fn layered(args: ServeArgs, is_given: impl Fn(&str) -> bool) -> Result<RawConfig
 fn read(path: &Path) -> Result<toml::Table, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let malformed = |source| ConfigError::Malformed { path: path.to_owned(), source };
+    let malformed = |error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = 1 + before.matches('\n').count();
+        ConfigError::Malformed { path: path.to_owned(), line, message: error.message().to_owned() }
+    };
     toml::from_str::<RawConfig>(&text).map_err(malformed)?;
     toml::from_str(&text).map_err(malformed)
 }

@@ -1,6 +1,5 @@
 //! Command lines and files, and what comes of them.
 
-use std::error::Error;
 use std::time::Duration;
 
 use spillway_kernels::{CpuOptions, Isa, IsaChoice, WeightType};
@@ -173,17 +172,30 @@ fn a_flag_that_repeats_the_default_still_replaces_the_file() {
 #[test]
 fn unknown_keys_and_wrong_values_are_named_with_their_line() {
     for (text, expected) in [
-        ("[server]\nport = 1\nprot = 2\n", "unknown field `prot`"),
-        ("[sever]\n", "unknown field `sever`"),
+        ("[server]\nport = 1\nprot = 2\n", "line 3: unknown field `prot`"),
+        ("[sever]\n", "line 1: unknown field `sever`"),
         ("[server]\ndrain_timeout = \"30\"\n", "duration is `30`"),
         ("[scheduler]\nmax_num_seqs = 0\n", "nonzero"),
-        ("[server]\nport = \n", "line 2"),
+        ("[server]\nport = \n", "line 2: "),
     ] {
         let file = file(text);
-        let error = run(&format!("spillway serve --model demo --config {}", file.path().display()))
-            .expect_err("it cannot be followed");
-        let source = error.source().expect("toml says where").to_string();
-        assert!(source.contains(expected) && source.contains("line "), "{source}");
+        let message = refused(&format!("spillway serve --model demo --config {}", file.path().display()));
+        assert!(message.contains(expected) && message.contains("line "), "{message}");
+    }
+}
+
+#[test]
+fn a_key_in_a_line_that_cannot_be_read_is_not_shown() {
+    for line in [
+        "api-key = \"sk-live\"",
+        "api_key = sk-live",
+        "api_key = [\"sk-live\"",
+        "api_key = {a = \"sk-live\"}",
+    ] {
+        let file = file(&format!("[security]\n{line}\n"));
+        let error = run(&format!("spillway serve --model demo --config {}", file.path().display()));
+        let shown = format!("{:#}", anyhow::Error::from(error.expect_err("it cannot be followed")));
+        assert!(shown.contains("line ") && !shown.contains("sk-live"), "{shown}");
     }
 }
 
