@@ -22,6 +22,8 @@ impl Default for Penalties {
 impl Penalties {
     /// Nothing is penalised.
     pub const NONE: Self = Self { repetition: 1.0, presence: 0.0, frequency: 0.0 };
+    /// The smallest repetition penalty: far smaller ones make positive logits infinite.
+    pub const MIN_REPETITION: f32 = 0.01;
     /// The largest repetition penalty.
     pub const MAX_REPETITION: f32 = 100.0;
 
@@ -34,8 +36,8 @@ impl Penalties {
         let check = |param, value: f32, ok: bool, expected| {
             if ok { Ok(()) } else { Err(InvalidSampling { param, value, expected }) }
         };
-        let is_ratio = repetition > 0.0 && repetition <= Self::MAX_REPETITION;
-        check("repetition_penalty", repetition, is_ratio, "above 0 and at most 100")?;
+        let is_ratio = (Self::MIN_REPETITION..=Self::MAX_REPETITION).contains(&repetition);
+        check("repetition_penalty", repetition, is_ratio, "from 0.01 to 100")?;
         check("presence_penalty", presence, (-2.0..=2.0).contains(&presence), "from -2 to 2")?;
         check("frequency_penalty", frequency, (-2.0..=2.0).contains(&frequency), "from -2 to 2")?;
         Ok(Self { repetition, presence, frequency })
@@ -94,6 +96,8 @@ mod tests {
     fn penalties_out_of_range_are_named() {
         for (values, param) in [
             ([0.0, 0.0, 0.0], "repetition_penalty"),
+            ([f32::MIN_POSITIVE, 0.0, 0.0], "repetition_penalty"),
+            ([0.009, 0.0, 0.0], "repetition_penalty"),
             ([101.0, 0.0, 0.0], "repetition_penalty"),
             ([f32::NAN, 0.0, 0.0], "repetition_penalty"),
             ([1.0, 2.1, 0.0], "presence_penalty"),
@@ -103,6 +107,10 @@ mod tests {
             assert_eq!(error.param, param);
         }
         assert!(Penalties::new(1.0, 0.0, 0.0).is_ok_and(|penalties| penalties.are_off()));
+        for repetition in [Penalties::MIN_REPETITION, Penalties::MAX_REPETITION] {
+            let penalties = Penalties::new(repetition, 0.0, 0.0).expect("in range");
+            assert!(penalties.apply(1e6, 1).is_finite() && penalties.apply(-1e6, 1).is_finite());
+        }
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub const EXAMPLES: &[Example] = &[
         "repetition_penalty",
         GENERATE,
         &[r#"{"repetition_penalty": 1.2}"#],
-        &[(r#"{"repetition_penalty": 0}"#, "0, must be above 0")],
+        &[(r#"{"repetition_penalty": 0}"#, "0, must be from 0.01 to 100")],
     ),
     of(
         "logit_bias",

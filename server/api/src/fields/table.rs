@@ -55,7 +55,7 @@ pub const FIELDS: &[Field] = &[
     honoured(
         "repetition_penalty",
         GENERATE,
-        "above 0, at most 100; divides positive logits, multiplies negative ones, of tokens in prompt and answer",
+        "0.01 to 100; divides positive logits, multiplies negative ones, of tokens in prompt and answer",
     ),
     Field {
         not_asked: &["{}"],
