@@ -5,7 +5,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use spillway_api::openai::{
     AssistantMessage, ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta, ChatLogprobs,
-    ChatRequest, ChunkUsage, MessageRole, Usage,
+    ChatRequest, ChunkUsage, MessageRole,
 };
 use spillway_types::{AnswerToken, ChatMessage, Role};
 
@@ -142,16 +142,9 @@ impl ChunkFormat for ChatChunks {
                 finish_reason: Some(end.reason),
                 stop_reason: end.stop,
             })],
-            AnswerEvent::Done(usage) => self.last(usage),
-        }
-    }
-}
-
-impl ChatChunks {
-    fn last(&self, usage: Usage) -> Vec<String> {
-        match self.usage {
-            StreamUsage::Include => vec![self.chunk(Vec::new(), ChunkUsage::Total(usage))],
-            StreamUsage::LeaveOut => Vec::new(),
+            AnswerEvent::Done(usage) => {
+                self.usage.total(usage).map(|total| self.chunk(Vec::new(), total)).into_iter().collect()
+            }
         }
     }
 }

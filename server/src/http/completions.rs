@@ -5,7 +5,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use spillway_api::openai::{
     ChunkUsage, Completion, CompletionChoice, CompletionChunk, CompletionChunkChoice, CompletionLogprobs,
-    CompletionRequest, Usage,
+    CompletionRequest,
 };
 use spillway_types::AnswerToken;
 
@@ -137,13 +137,6 @@ impl CompletionChunks {
     fn echo(&self, first: u32, text: &str, logprobs: Option<&CompletionLogprobs>) -> Vec<String> {
         (first..first + self.n).map(|choice| self.text(choice, text, logprobs.cloned())).collect()
     }
-
-    fn last(&self, usage: Usage) -> Vec<String> {
-        match self.usage {
-            StreamUsage::Include => vec![self.chunk(Vec::new(), ChunkUsage::Total(usage))],
-            StreamUsage::LeaveOut => Vec::new(),
-        }
-    }
 }
 
 impl ChunkFormat for CompletionChunks {
@@ -185,7 +178,9 @@ impl ChunkFormat for CompletionChunks {
                 };
                 vec![self.chunk(vec![choice], self.usage.pending())]
             }
-            AnswerEvent::Done(usage) => self.last(usage),
+            AnswerEvent::Done(usage) => {
+                self.usage.total(usage).map(|total| self.chunk(Vec::new(), total)).into_iter().collect()
+            }
         }
     }
 }

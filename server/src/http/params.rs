@@ -6,7 +6,7 @@
 use std::num::NonZeroU32;
 
 use spillway_api::openai::{
-    ChatRequest, ChunkUsage, CompletionRequest, GenerationRequest, RequestPriority, Stop,
+    ChatRequest, ChunkUsage, CompletionRequest, GenerationRequest, RequestPriority, Stop, Usage,
 };
 use spillway_types::{CacheSalt, Priority, SamplingParams, TokenId, TopLogprobs, Truncation};
 
@@ -68,6 +68,14 @@ impl StreamUsage {
         match self {
             Self::Include => ChunkUsage::Pending,
             Self::LeaveOut => ChunkUsage::NotAsked,
+        }
+    }
+
+    /// The field of the last chunk, if there is such a chunk.
+    pub(crate) fn total(self, usage: Usage) -> Option<ChunkUsage> {
+        match self {
+            Self::Include => Some(ChunkUsage::Total(usage)),
+            Self::LeaveOut => None,
         }
     }
 }
