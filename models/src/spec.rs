@@ -14,6 +14,13 @@ mod rope;
 
 pub use rope::{Rope, RopeScaling};
 
+/// Most layers of a model: several times as many as any has. A file may claim more than memory has room for.
+pub(crate) const MAX_LAYERS: usize = 4096;
+/// Most experts of a layer, for the same reason.
+const MAX_EXPERTS: usize = 4096;
+/// Most of everything else that is counted: kernels take these numbers as 32-bit integers.
+const MAX_SIZE: usize = i32::MAX as usize;
+
 /// The shape and the options of a decoder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecoderSpec {
@@ -141,13 +148,15 @@ impl FeedForward {
         }
     }
 
-    /// Its numbers, under names for messages.
-    fn counts(self) -> Vec<(&'static str, usize)> {
+    /// Its numbers and the most that each may be, under names for messages.
+    fn counts(self) -> Vec<(&'static str, usize, usize)> {
         match self {
-            Self::Dense { size } => vec![("feed-forward size", size)],
-            Self::Experts { num_experts, num_active, size, .. } => {
-                vec![("experts", num_experts), ("experts of a token", num_active), ("expert size", size)]
-            }
+            Self::Dense { size } => vec![("feed-forward size", size, MAX_SIZE)],
+            Self::Experts { num_experts, num_active, size, .. } => vec![
+                ("experts", num_experts, MAX_EXPERTS),
+                ("experts of a token", num_active, MAX_EXPERTS),
+                ("expert size", size, MAX_SIZE),
+            ],
         }
     }
 
@@ -221,18 +230,18 @@ impl DecoderSpec {
     /// What is wrong with the numbers taken together, in words.
     pub(crate) fn problem(&self) -> Option<String> {
         let counts = [
-            ("layers", self.layers.len()),
-            ("hidden size", self.hidden_size),
-            ("heads", self.num_heads),
-            ("KV heads", self.num_kv_heads),
-            ("head dimension", self.head_dim),
-            ("vocabulary size", self.vocab_size),
-            ("position limit", self.max_positions),
+            ("layers", self.layers.len(), MAX_LAYERS),
+            ("hidden size", self.hidden_size, MAX_SIZE),
+            ("heads", self.num_heads, MAX_SIZE),
+            ("KV heads", self.num_kv_heads, MAX_SIZE),
+            ("head dimension", self.head_dim, MAX_SIZE),
+            ("vocabulary size", self.vocab_size, MAX_SIZE),
+            ("position limit", self.max_positions, MAX_SIZE),
         ];
         let of_layers = self.layers.iter().flat_map(|layer| layer.feed_forward.counts());
-        for (name, value) in counts.into_iter().chain(of_layers) {
-            if value == 0 || value > i32::MAX as usize {
-                return Some(format!("{name} is {value}, must be from 1 to {}", i32::MAX));
+        for (name, value, limit) in counts.into_iter().chain(of_layers) {
+            if value == 0 || value > limit {
+                return Some(format!("{name} is {value}, must be from 1 to {limit}"));
             }
         }
         if !self.num_heads.is_multiple_of(self.num_kv_heads) {
@@ -339,6 +348,10 @@ pub(crate) mod tests {
         assert!(problem(|spec| spec.layers.clear()).starts_with("layers is 0, must be from 1"));
         assert_eq!(problem(|spec| spec.logit_soft_cap = Some(0.0)), "logit soft cap is 0, must be positive");
         assert!(problem(|spec| spec.layers[1] = LayerSpec::plain(0)).starts_with("feed-forward size is 0"));
+        assert_eq!(
+            problem(|spec| spec.layers[1] = experts(4097, 2)),
+            "experts is 4097, must be from 1 to 4096"
+        );
         let problem = problem(|spec| spec.layers[1] = experts(4, 5));
         assert_eq!(problem, "a token goes through 5 experts, there are 4");
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::config_json::ConfigJson;
 use crate::error::ModelError;
-use crate::spec::{Activation, Attention, DecoderSpec, LayerSpec, Norms, Rope, RopeScaling};
+use crate::spec::{Activation, Attention, DecoderSpec, LayerSpec, MAX_LAYERS, Norms, Rope, RopeScaling};
 
 /// transformers' default where config.json is silent.
 const DEFAULT_THETA: f32 = 10_000.0;
@@ -34,10 +34,19 @@ pub(super) fn base(config: &ConfigJson, architecture: &'static str) -> Result<De
         attention: Attention::plain(head_dim),
         activation: activation(config)?,
         ropes: vec![rope(config, head_dim)?],
-        layers: vec![layer; config.required_count("num_hidden_layers")?],
+        layers: vec![layer; num_layers(config)?],
         logit_soft_cap: None,
         tied_head: config.bool("tie_word_embeddings")?.unwrap_or(false),
     })
+}
+
+/// How many layers there are, before room is made for them.
+fn num_layers(config: &ConfigJson) -> Result<usize, ModelError> {
+    let num_layers = config.required_count("num_hidden_layers")?;
+    if num_layers > MAX_LAYERS {
+        return Err(config.malformed(format!("`num_hidden_layers` is {num_layers}, limit {MAX_LAYERS}")));
+    }
+    Ok(num_layers)
 }
 
 /// The gate's function, under either of its keys.

@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use super::names::{GGUF, ROPE_DIVISORS, ROPE_LONG, ROPE_SHORT};
 use crate::error::ModelError;
 use crate::spec::{
-    Activation, Attention, DecoderSpec, ExpertWeighting, FeedForward, LayerSpec, Norms, Rope, RopeScaling,
+    Activation, Attention, DecoderSpec, ExpertWeighting, FeedForward, LayerSpec, MAX_LAYERS, Norms, Rope,
+    RopeScaling,
 };
 use crate::weights::{GgufMetadata, WeightStore};
 
@@ -108,10 +109,22 @@ impl GgufModel<'_> {
             attention: Attention::plain(head_dim),
             activation: Activation::Silu,
             ropes: vec![self.rope(head_dim)?],
-            layers: vec![layer; self.required_count("block_count")?],
+            layers: vec![layer; self.num_layers()?],
             logit_soft_cap: None,
             tied_head: !self.store.contains(GGUF.head),
         })
+    }
+
+    /// How many layers there are, before room is made for them.
+    fn num_layers(&self) -> Result<usize, ModelError> {
+        let num_layers = self.required_count("block_count")?;
+        if num_layers > MAX_LAYERS {
+            return Err(ModelError::Malformed {
+                path: self.metadata.path().to_owned(),
+                problem: format!("`{}` is {num_layers}, limit {MAX_LAYERS}", self.key("block_count")),
+            });
+        }
+        Ok(num_layers)
     }
 
     fn rope(&self, head_dim: usize) -> Result<Rope, ModelError> {

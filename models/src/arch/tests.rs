@@ -63,6 +63,7 @@ fn refuses_by_name_what_the_decoder_does_not_compute() {
         ("model_type", json!("mamba"), "architecture `mamba`, which is not supported; supported are: llama"),
         ("hidden_size", json!("64"), "`hidden_size` is \"64\", expected an integer"),
         ("vocab_size", Value::Null, "`vocab_size` is missing"),
+        ("num_hidden_layers", json!(4_294_967_295_u32), "`num_hidden_layers` is 4294967295, limit 4096"),
     ] {
         let mut spoiled = config();
         spoiled[key] = value;
@@ -140,16 +141,26 @@ fn only_some_layers_have_experts_if_the_config_says_so() {
 
 /// The smallest file with one layer; tensors of one number each, since only names are looked at.
 fn gguf(tensors: &[&str]) -> (WeightStore, GgufMetadata, tempfile::TempDir) {
+    gguf_with([("llama.block_count", GgufValue::Unsigned(1))], tensors)
+}
+
+/// The same with these pairs, among which must be the number of layers.
+fn gguf_with<const N: usize>(
+    pairs: [(&str, GgufValue); N],
+    tensors: &[&str],
+) -> (WeightStore, GgufMetadata, tempfile::TempDir) {
     let unsigned = GgufValue::Unsigned;
     let mut writer = GgufWriter::default()
         .pair("general.architecture", GgufValue::Text("llama".to_owned()))
-        .pair("llama.block_count", unsigned(1))
         .pair("llama.context_length", unsigned(64))
         .pair("llama.embedding_length", unsigned(8))
         .pair("llama.feed_forward_length", unsigned(16))
         .pair("llama.attention.head_count", unsigned(2))
         .pair("llama.attention.layer_norm_rms_epsilon", GgufValue::Float(1e-5))
         .pair("tokenizer.ggml.tokens", GgufValue::Texts(vec!["a".to_owned(), "b".to_owned()]));
+    for (key, value) in pairs {
+        writer = writer.pair(key, value);
+    }
     for name in tensors {
         let len = if *name == "rope_freqs.weight" { 2 } else { 1 };
         writer = writer.tensor(name, &[len], 0, [0, 0, 0x80, 0x3f].repeat(len));
@@ -171,6 +182,15 @@ fn a_gguf_head_is_tied_unless_it_is_there_and_rotary_divisors_are_read() {
     let (store, metadata, _folder) = gguf(&[]);
     let spec = GgufForm::of(&metadata).expect("llama").spec(&metadata, &store).expect("spec");
     assert!(spec.tied_head);
+}
+
+#[test]
+fn a_gguf_file_that_lies_about_its_layers_is_refused_before_there_is_room_for_them() {
+    let (store, metadata, _folder) =
+        gguf_with([("llama.block_count", GgufValue::Unsigned(4_294_967_295))], &[]);
+    let error =
+        GgufForm::of(&metadata).expect("llama").spec(&metadata, &store).expect_err("a lie").to_string();
+    assert!(error.contains("`llama.block_count` is 4294967295, limit 4096"), "{error}");
 }
 
 #[test]
