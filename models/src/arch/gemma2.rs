@@ -48,16 +48,17 @@ fn spec_from_config(config: &ConfigJson) -> Result<DecoderSpec, ModelError> {
     Ok(spec)
 }
 
-/// What all Gemmas have.
+/// What all Gemmas have, whatever the format.
 pub(super) fn set_common(spec: &mut DecoderSpec) {
     spec.norms = Norms::Sandwich;
-    spec.activation = Activation::GeluTanh;
     spec.embedding_scale = Some((spec.hidden_size as f32).sqrt());
 }
 
-/// Soft caps, and the scale of scores: not always the root of the head's columns.
+/// What only a config says: soft caps, and the scale of scores: not always the root of the head's columns.
 pub(super) fn set_caps(spec: &mut DecoderSpec, config: &ConfigJson) -> Result<(), ModelError> {
     config.refuse("use_bidirectional_attention", &[json!(false)])?;
+    // An explicit null is not the default; other families' would take its place.
+    config.required_text("hidden_activation")?;
     spec.attention.scale = 1.0 / config.required_number("query_pre_attn_scalar")?.sqrt();
     spec.attention.soft_cap = config.number("attn_logit_softcapping")?;
     spec.logit_soft_cap = config.number("final_logit_softcapping")?;
@@ -71,6 +72,8 @@ fn slides_by_default(layer_idx: usize) -> bool {
 fn spec_from_gguf(model: GgufModel<'_>) -> Result<DecoderSpec, ModelError> {
     let mut spec = model.base()?;
     set_common(&mut spec);
+    // A file does not say; folders have it in their config.
+    spec.activation = Activation::GeluTanh;
     if spec.layers.len() == LAYERS_OF_27B {
         spec.attention.scale = 1.0 / ((spec.hidden_size / spec.num_heads.max(1)) as f32).sqrt();
     }

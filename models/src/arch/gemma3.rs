@@ -7,7 +7,7 @@ use super::from_gguf::GgufModel;
 use super::names::{GGUF, Rename, WeightNames};
 use super::{Architecture, ConfigJson, GgufForm, HfForm, from_config, gemma2};
 use crate::error::ModelError;
-use crate::spec::{DecoderSpec, Rope, RopeScaling};
+use crate::spec::{Activation, DecoderSpec, Rope, RopeScaling};
 
 pub(super) const GEMMA3: Architecture = Architecture {
     name: "gemma3",
@@ -92,6 +92,7 @@ fn slides(layer_idx: usize, pattern: usize) -> bool {
 fn spec_from_gguf(model: GgufModel<'_>) -> Result<DecoderSpec, ModelError> {
     let mut spec = model.base()?;
     gemma2::set_common(&mut spec);
+    spec.activation = Activation::GeluTanh;
     if spec.layers.len() == LAYERS_OF_27B {
         spec.attention.scale = 1.0 / ((spec.hidden_size / spec.num_heads.max(1)) as f32).sqrt();
     }

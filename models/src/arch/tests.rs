@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::spec::{ExpertWeighting, FeedForward, RopeScaling};
+use crate::spec::{Activation, ExpertWeighting, FeedForward, RopeScaling};
 use crate::weights::gguf::GgufValue;
 use crate::weights::gguf::writer::GgufWriter;
 use crate::weights::tests::temporary_folder;
@@ -109,6 +109,22 @@ fn a_window_that_is_left_out_is_the_familys_default_and_null_is_none() {
     ] {
         let spec = read(&of_family(model_type, &keys)).expect(model_type);
         assert_eq!(windows(&spec), expected, "{model_type} {keys}");
+    }
+}
+
+#[test]
+fn a_gemmas_gate_is_gelu_unless_its_config_says_otherwise() {
+    for model_type in ["gemma2", "gemma3_text"] {
+        let activation = |keys| read(&of_family(model_type, &keys)).expect(model_type).activation;
+        assert_eq!(activation(json!({"hidden_act": null})), Activation::GeluTanh, "{model_type}");
+        assert_eq!(activation(json!({"hidden_activation": "silu"})), Activation::Silu, "{model_type}");
+        for (value, expected) in
+            [(json!("relu"), "`hidden_activation` \"relu\""), (json!(null), "is missing")]
+        {
+            let error =
+                read(&of_family(model_type, &json!({"hidden_activation": value}))).expect_err(expected);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
     }
 }
 
