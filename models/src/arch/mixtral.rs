@@ -2,6 +2,8 @@
 //!
 //! Its GGUF files call themselves `llama`.
 
+use serde_json::json;
+
 use super::names::{ExpertNames, ExpertTensors, HF, HF_LAYER, LayerNames, WeightNames};
 use super::{Architecture, ConfigJson, HfForm, from_config};
 use crate::error::ModelError;
@@ -27,10 +29,11 @@ const HF_NAMES: WeightNames = WeightNames {
 };
 
 fn spec_from_config(config: &ConfigJson) -> Result<DecoderSpec, ModelError> {
-    let mut spec = from_config::base(config, "mixtral")?;
-    let window = from_config::window(config)?;
+    let config = config.with_defaults(&json!({ "rope_theta": 1_000_000.0 }));
+    let mut spec = from_config::base(&config, "mixtral")?;
+    let window = from_config::window(&config)?;
     let feed_forward = FeedForward::Experts {
-        num_experts: from_config::num_experts(config)?,
+        num_experts: from_config::num_experts(&config)?,
         num_active: config.required_count("num_experts_per_tok")?,
         size: config.required_count("intermediate_size")?,
         weighting: ExpertWeighting::OfChosen,

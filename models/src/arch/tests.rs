@@ -144,6 +144,16 @@ fn a_published_gemma3_with_eyes_is_read_by_its_defaults() {
 }
 
 #[test]
+fn a_mixtral_without_a_theta_has_its_familys() {
+    let keys = json!({"num_local_experts": 4, "num_experts_per_tok": 2});
+    let theta = |keys| read(&of_family("mixtral", keys)).expect("well formed").ropes[0].theta;
+    assert_eq!(theta(&keys).to_bits(), 1e6_f32.to_bits());
+    let mut own = keys;
+    own["rope_theta"] = json!(5e5);
+    assert_eq!(theta(&own).to_bits(), 5e5_f32.to_bits());
+}
+
+#[test]
 fn only_some_layers_have_experts_if_the_config_says_so() {
     let keys = json!({
         "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "mlp_only_layers": [0]
