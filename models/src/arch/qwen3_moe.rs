@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::from_gguf::GgufModel;
 use super::names::{GGUF, HF};
-use super::{Architecture, ConfigJson, GgufForm, HfForm, from_config, qwen2};
+use super::{Architecture, ConfigJson, GgufForm, HfForm, from_config};
 use crate::error::ModelError;
 use crate::spec::{DecoderSpec, ExpertWeighting, FeedForward};
 
@@ -15,10 +15,16 @@ pub(super) const QWEN3_MOE: Architecture = Architecture {
 };
 
 fn spec_from_config(config: &ConfigJson) -> Result<DecoderSpec, ModelError> {
-    let config = config.with_defaults(&json!({ "decoder_sparse_step": 1, "max_window_layers": 0 }));
+    let config = config.with_defaults(&json!({ "decoder_sparse_step": 1, "sliding_window": 4096 }));
     let mut spec = from_config::base(&config, "qwen3moe")?;
     spec.attention.head_norms = true;
-    qwen2::set_windows(&mut spec, &config)?;
+    // Unlike its siblings it has one window for all layers: the keys that would tell them apart are not looked at.
+    if config.bool("use_sliding_window")? == Some(true) {
+        let window = from_config::window(&config)?;
+        for layer in &mut spec.layers {
+            layer.window = window;
+        }
+    }
     let weighting = match config.bool("norm_topk_prob")? {
         Some(true) => ExpertWeighting::OfChosen,
         Some(false) | None => ExpertWeighting::OfAll,

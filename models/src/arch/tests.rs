@@ -86,6 +86,14 @@ fn windows(spec: &DecoderSpec) -> Vec<usize> {
     spec.layers.iter().map(|layer| layer.window.map_or(0, std::num::NonZeroUsize::get)).collect()
 }
 
+/// The same with what Qwen3's mixtures need besides.
+fn with_experts(mut keys: Value) -> Value {
+    keys["num_experts"] = json!(4);
+    keys["num_experts_per_tok"] = json!(2);
+    keys["moe_intermediate_size"] = json!(32);
+    keys
+}
+
 #[test]
 fn a_window_that_is_left_out_is_the_familys_default_and_null_is_none() {
     for (model_type, keys, expected) in [
@@ -98,6 +106,16 @@ fn a_window_that_is_left_out_is_the_familys_default_and_null_is_none() {
             json!({"use_sliding_window": true, "layer_types": ["sliding_attention", "full_attention"]}),
             [4096, 0],
         ),
+        ("qwen3_moe", with_experts(json!({"sliding_window": 32, "max_window_layers": 1})), [0, 0]),
+        (
+            "qwen3_moe",
+            with_experts(json!({
+                "use_sliding_window": true, "max_window_layers": 1,
+                "layer_types": ["full_attention", "sliding_attention"]
+            })),
+            [4096, 4096],
+        ),
+        ("qwen3_moe", with_experts(json!({"use_sliding_window": true, "sliding_window": null})), [0, 0]),
         ("phi3", json!({}), [0, 0]),
         ("phi3", json!({"sliding_window": 2047}), [2047, 2047]),
         ("gemma2", json!({"hidden_act": null}), [4096, 0]),
