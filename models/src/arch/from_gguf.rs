@@ -130,7 +130,15 @@ impl GgufModel<'_> {
     fn rope(&self, head_dim: usize) -> Result<Rope, ModelError> {
         let rotary_dim = self.count("rope.dimension_count")?.unwrap_or(head_dim);
         let theta = self.number("rope.freq_base")?.unwrap_or(DEFAULT_THETA);
-        Ok(Rope { theta, rotary_dim, scaling: self.scaling(rotary_dim / 2)? })
+        let scaling = self.scaling(rotary_dim / 2)?;
+        if !matches!(scaling, RopeScaling::Long { .. })
+            && let Some(factor) = self.number("rope.scaling.attn_factor")?
+            && factor.to_bits() != 1.0_f32.to_bits()
+        {
+            let supported = "supported is 1, but with longrope".to_owned();
+            return Err(self.unsupported("rope.scaling.attn_factor", &factor.to_string(), supported));
+        }
+        Ok(Rope { theta, rotary_dim, scaling })
     }
 
     fn scaling(&self, num_pairs: usize) -> Result<RopeScaling, ModelError> {
@@ -141,7 +149,14 @@ impl GgufModel<'_> {
             return Err(self.unsupported("rope.scale_linear", &factor.to_string(), supported));
         }
         let divisors = |name| Ok::<_, ModelError>(self.store.tensor(name, &[num_pairs])?.to_f32());
-        let kind = self.metadata.text(&self.key("rope.scaling.type"))?.unwrap_or("none");
+        let kind = match self.metadata.text(&self.key("rope.scaling.type"))? {
+            Some(kind) => kind,
+            // As llama.cpp has it: a factor alone stretches linearly, and zero stands for none.
+            None => match self.number("rope.scaling.factor")? {
+                Some(factor) if factor != 0.0 && factor.to_bits() != 1.0_f32.to_bits() => "linear",
+                Some(_) | None => "none",
+            },
+        };
         match kind {
             "none" | "longrope" if self.store.contains(ROPE_LONG) => Ok(RopeScaling::Long {
                 short: divisors(ROPE_SHORT)?,
@@ -153,7 +168,7 @@ impl GgufModel<'_> {
                 Ok(RopeScaling::Divisors(divisors(ROPE_DIVISORS)?))
             }
             "none" => Ok(RopeScaling::None),
-            "linear" if !self.store.contains(ROPE_DIVISORS) => {
+            "linear" if !self.store.contains(ROPE_DIVISORS) && !self.store.contains(ROPE_LONG) => {
                 let factor = self.metadata.required_f64(&self.key("rope.scaling.factor"))? as f32;
                 Ok(RopeScaling::Linear { factor })
             }

@@ -164,7 +164,7 @@ fn a_published_gemma3_with_eyes_is_read_by_its_defaults() {
 #[test]
 fn a_mixtral_without_a_theta_has_its_familys() {
     let keys = json!({"num_local_experts": 4, "num_experts_per_tok": 2});
-    let theta = |keys| read(&of_family("mixtral", keys)).expect("well formed").ropes[0].theta;
+    let theta = |keys: &Value| read(&of_family("mixtral", keys)).expect("well formed").ropes[0].theta;
     assert_eq!(theta(&keys).to_bits(), 1e6_f32.to_bits());
     let mut own = keys;
     own["rope_theta"] = json!(5e5);
@@ -226,6 +226,36 @@ fn a_gguf_head_is_tied_unless_it_is_there_and_rotary_divisors_are_read() {
     let (store, metadata, _folder) = gguf(&[]);
     let spec = GgufForm::of(&metadata).expect("llama").spec(&metadata, &store).expect("spec");
     assert!(spec.tied_head);
+}
+
+#[test]
+fn a_gguf_factor_without_a_type_stretches_linearly() {
+    let scaling = |factor| {
+        let pairs = [
+            ("llama.block_count", GgufValue::Unsigned(1)),
+            ("llama.rope.scaling.factor", GgufValue::Float(factor)),
+        ];
+        let (store, metadata, _folder) = gguf_with(pairs, &[]);
+        let spec = GgufForm::of(&metadata).expect("llama").spec(&metadata, &store).expect("spec");
+        spec.ropes[0].scaling.clone()
+    };
+    assert_eq!(scaling(4.0), RopeScaling::Linear { factor: 4.0 });
+    assert_eq!((scaling(0.0), scaling(1.0)), (RopeScaling::None, RopeScaling::None));
+}
+
+#[test]
+fn a_gguf_attention_factor_counts_with_longrope_only() {
+    let read = |factor| {
+        let pairs = [
+            ("llama.block_count", GgufValue::Unsigned(1)),
+            ("llama.rope.scaling.attn_factor", GgufValue::Float(factor)),
+        ];
+        let (store, metadata, _folder) = gguf_with(pairs, &[]);
+        GgufForm::of(&metadata).expect("llama").spec(&metadata, &store)
+    };
+    assert!(read(1.0).is_ok());
+    let error = read(1.5).expect_err("no longrope").to_string();
+    assert!(error.contains("`llama.rope.scaling.attn_factor` 1.5"), "{error}");
 }
 
 #[test]
