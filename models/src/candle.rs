@@ -18,7 +18,7 @@ use crate::error::ModelError;
 use crate::kv_cache::KvCache;
 use crate::load::DtypePolicy;
 use crate::model::{Logits, Model};
-use crate::spec::{DecoderSpec, FeedForward, LayerSpec, RopeScaling};
+use crate::spec::{Activation, Attention, DecoderSpec, FeedForward, LayerSpec, Norms, RopeScaling};
 use crate::tensor_source::TensorData;
 
 /// candle's Llama with its own cache.
@@ -126,19 +126,15 @@ fn config(
     loader: &WeightLoader<'_>,
     max_model_len: usize,
 ) -> Result<llama::Config, ModelError> {
-    let [LayerSpec { feed_forward: FeedForward::Dense { size }, .. }, ..] = spec.layers[..] else {
-        return Err(unsupported(loader, "a model without layers"));
-    };
-    if spec.architecture != "llama" {
-        return Err(unsupported(loader, &format!("architecture {}", spec.architecture)));
-    }
-    if spec.head_dim * spec.num_heads != spec.hidden_size {
-        return Err(unsupported(loader, &format!("a head dimension of {}", spec.head_dim)));
+    if let Some(feature) = beyond_llama(spec) {
+        return Err(unsupported(loader, &feature));
     }
     let rope = &spec.ropes[0];
     let rope_scaling = match rope.scaling {
         RopeScaling::None if rope.rotary_dim == spec.head_dim => None,
-        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
+        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions }
+            if rope.rotary_dim == spec.head_dim =>
+        {
             Some(llama::Llama3RopeConfig {
                 factor,
                 low_freq_factor,
@@ -151,7 +147,7 @@ fn config(
     };
     Ok(llama::Config {
         hidden_size: spec.hidden_size,
-        intermediate_size: size,
+        intermediate_size: spec.largest_ffn_size(),
         vocab_size: spec.vocab_size,
         num_hidden_layers: spec.layers.len(),
         num_attention_heads: spec.num_heads,
@@ -165,6 +161,35 @@ fn config(
         max_position_embeddings: max_model_len,
         tie_word_embeddings: spec.tied_head,
     })
+}
+
+/// What a spec asks for, besides its rotary embedding, that candle's Llama would leave out without a word.
+fn beyond_llama(spec: &DecoderSpec) -> Option<String> {
+    if spec.architecture != "llama" {
+        return Some(format!("architecture {}", spec.architecture));
+    }
+    if spec.head_dim * spec.num_heads != spec.hidden_size {
+        return Some(format!("a head dimension of {}", spec.head_dim));
+    }
+    let layer = LayerSpec::plain(spec.largest_ffn_size());
+    let feature = if spec.activation != Activation::Silu {
+        "another activation than silu"
+    } else if spec.layers.iter().any(|layer| layer.window.is_some()) {
+        "a window"
+    } else if spec.layers.iter().any(|layer| matches!(layer.feed_forward, FeedForward::Experts { .. })) {
+        "a mixture of experts"
+    } else if spec.layers.iter().any(|other| *other != layer) {
+        "layers of several kinds"
+    } else if spec.attention != Attention::plain(spec.head_dim) {
+        "a scale, cap, bias or norm in its attention"
+    } else if spec.norms != Norms::Pre {
+        "norms after attention"
+    } else if spec.embedding_scale.is_some() || spec.logit_soft_cap.is_some() {
+        "scaled embeddings or capped logits"
+    } else {
+        return None;
+    };
+    Some(feature.to_owned())
 }
 
 /// The error for what candle's Llama does not compute.
@@ -220,4 +245,42 @@ fn tensors(
         }
     }
     Ok(tensors)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::spec::ExpertWeighting;
+    use crate::spec::tests::small_spec;
+
+    #[test]
+    fn what_candles_llama_would_leave_out_is_named() {
+        let beyond = |spoil: fn(&mut DecoderSpec)| {
+            let mut spec = small_spec();
+            spoil(&mut spec);
+            beyond_llama(&spec).unwrap_or_default()
+        };
+        assert_eq!(beyond(|_| {}), "");
+        assert_eq!(beyond(|spec| spec.activation = Activation::GeluTanh), "another activation than silu");
+        assert_eq!(beyond(|spec| spec.layers[1].window = NonZeroUsize::new(8)), "a window");
+        let with_experts = beyond(|spec| {
+            spec.layers[1].feed_forward = FeedForward::Experts {
+                num_experts: 4,
+                num_active: 2,
+                size: 96,
+                weighting: ExpertWeighting::OfChosen,
+            };
+        });
+        assert_eq!(with_experts, "a mixture of experts");
+        assert_eq!(beyond(|spec| spec.layers[1] = LayerSpec::plain(32)), "layers of several kinds");
+        let in_attention = "a scale, cap, bias or norm in its attention";
+        assert_eq!(beyond(|spec| spec.attention.scale = 1.0), in_attention);
+        assert_eq!(beyond(|spec| spec.attention.qkv_bias = true), in_attention);
+        assert_eq!(beyond(|spec| spec.norms = Norms::Sandwich), "norms after attention");
+        let scaled = "scaled embeddings or capped logits";
+        assert_eq!(beyond(|spec| spec.embedding_scale = Some(2.0)), scaled);
+        assert_eq!(beyond(|spec| spec.logit_soft_cap = Some(30.0)), scaled);
+    }
 }
