@@ -121,14 +121,23 @@ impl ChatTemplate {
     /// [`TextError::FinalMessageNotShown`] if the last message is to be gone on with and is empty, or the template does
     /// not show it.
     pub fn render(&self, input: &ChatInput<'_>) -> Result<RenderedPrompt, TextError> {
-        let rendered = self.render_whole(input)?;
         match input.end {
-            PromptEnd::AssistantTurn | PromptEnd::LastMessage => Ok(rendered),
-            PromptEnd::OpenLastMessage => {
-                let last = input.messages.last().map_or("", |message| message.content.as_str());
-                rendered.cut_after_last(last).ok_or(TextError::FinalMessageNotShown)
-            }
+            PromptEnd::AssistantTurn | PromptEnd::LastMessage => self.render_whole(input),
+            PromptEnd::OpenLastMessage => self.render_open(input),
         }
+    }
+
+    /// Renders a conversation whose last message ends with a mark, and cuts there. To look for the message's own text
+    /// would not do: what follows it may hold the same.
+    fn render_open(&self, input: &ChatInput<'_>) -> Result<RenderedPrompt, TextError> {
+        let mark = marking::unused_character(&Context::parse(input)?)?;
+        let mut messages = input.messages.to_vec();
+        let last = messages.last_mut().ok_or(TextError::FinalMessageNotShown)?;
+        let message = last.content.clone();
+        // The space tells afterwards whether the template trims.
+        last.content.extend([mark, ' ']);
+        let rendered = self.render_whole(&ChatInput { messages: &messages, ..*input })?;
+        rendered.cut_at_last(mark, &message).ok_or(TextError::FinalMessageNotShown)
     }
 
     fn render_whole(&self, input: &ChatInput<'_>) -> Result<RenderedPrompt, TextError> {

@@ -56,17 +56,17 @@ impl RenderedPrompt {
         segments
     }
 
-    /// The prompt up to the end of `message` where it stands last. White space around the message is kept as far as the
-    /// template kept it. `None` if the message is empty or does not stand there.
-    pub(crate) fn cut_after_last(mut self, message: &str) -> Option<Self> {
-        let trimmed = message.trim();
-        if trimmed.is_empty() {
+    /// The prompt up to where `mark` stands last, in which `message` must be shown. If the space after the mark is gone,
+    /// the template trims messages, and white space before the mark goes as well. `None` if either is not shown.
+    pub(crate) fn cut_at_last(mut self, mark: char, message: &str) -> Option<Self> {
+        let position = self.text.rfind(mark)?;
+        let is_trimmed = !self.text[position + mark.len_utf8()..].starts_with(' ');
+        let before = &self.text[..position];
+        let end = if is_trimmed { before.trim_end().len() } else { position };
+        let message = message.trim();
+        if message.is_empty() || !before.contains(message) {
             return None;
         }
-        let start = self.text.rfind(trimmed)?;
-        let with_end = message.trim_start();
-        let kept = if self.text[start..].starts_with(with_end) { with_end } else { trimmed };
-        let end = start + kept.len();
         self.text.truncate(end);
         self.content.retain(|range| range.start < end);
         if let Some(last) = self.content.last_mut() {
@@ -125,22 +125,24 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_is_cut_where_its_last_message_ends() {
-        let prompt = rendered(&[
-            Segment::Markup("<u>"),
-            Segment::Content("so <u>"),
-            Segment::Markup("</u><a>"),
-            Segment::Content("so <u>"),
-            Segment::Markup("\n</a>"),
-        ]);
-        let cut = prompt.clone().cut_after_last(" so <u>  ").expect("it is shown");
-        assert_eq!(cut.text(), "<u>so <u></u><a>so <u>");
-        assert_eq!(cut.content(), prompt.content(), "what came from a client still does");
-        let cut = prompt.clone().cut_after_last("so").expect("it is shown");
-        assert_eq!(cut.segments().last(), Some(&Segment::Content("so")));
-        let kept = prompt.clone().cut_after_last("so <u>\n").expect("it is shown");
-        assert!(kept.text().ends_with("so <u>\n"), "the template kept the line feed");
-        assert_eq!(prompt.clone().cut_after_last("  "), None);
-        assert_eq!(prompt.cut_after_last("other"), None);
+    fn a_prompt_is_cut_at_the_last_mark() {
+        let prompt = |after| {
+            rendered(&[
+                Segment::Markup("<u>"),
+                Segment::Content("so <u>"),
+                Segment::Markup("</u><a>"),
+                Segment::Content("so <u>\n"),
+                Segment::Markup(after),
+            ])
+        };
+        let cut = prompt("# </a>so <u>").cut_at_last('#', "so <u>\n").expect("it is shown");
+        assert_eq!(cut.text(), "<u>so <u></u><a>so <u>\n");
+        assert_eq!(cut.content(), [3..9, 16..23], "what came from a client still does");
+        let trimmed = prompt("#</a>").cut_at_last('#', " so <u>  ").expect("it is shown");
+        assert_eq!(trimmed.text(), "<u>so <u></u><a>so <u>");
+        assert_eq!(trimmed.segments().last(), Some(&Segment::Content("so <u>")));
+        assert_eq!(prompt("# </a>").cut_at_last('#', "  "), None);
+        assert_eq!(prompt("# </a>").cut_at_last('#', "other"), None);
+        assert_eq!(prompt("</a>").cut_at_last('#', "so"), None);
     }
 }

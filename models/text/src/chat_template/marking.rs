@@ -151,6 +151,15 @@ impl Marker<'_> {
     }
 }
 
+/// A character that no client wrote: the last of the private use areas that is free, where stand-ins are the first.
+pub(super) fn unused_character(context: &Context<'_>) -> Result<char, TextError> {
+    let mut taken = HashSet::new();
+    context.for_each_string(&mut |text| taken.extend(text.chars().filter(|&c| is_private_use(c))));
+    let mut characters = PRIVATE_USE.iter().rev().flat_map(|&(first, last)| (first..=last).rev());
+    let unused = characters.find(|c| !taken.contains(c));
+    unused.ok_or(TextError::TooManyPrivateCharacters { num_used: taken.len() })
+}
+
 fn may_have_stand_in(character: char) -> bool {
     !character.is_whitespace() && !matches!(character, '"' | '\'' | '\\')
 }

@@ -196,6 +196,34 @@ fn values_are_printed_as_python_prints_them() {
     );
 }
 
+/// A rendering whose last message is to be gone on with.
+fn render_open(source: &str, messages: &[ChatMessage]) -> Result<RenderedPrompt, TextError> {
+    let input = ChatInput { end: PromptEnd::OpenLastMessage, ..input(messages) };
+    ChatTemplate::compile(Some(source), &tokenizer())?.render(&input)
+}
+
+#[test]
+fn a_last_message_is_left_open_whatever_closes_it() {
+    for text in ["end", "im", ">", "<|im_end|>", "\u{10FFFD}", "so"] {
+        let cut = render_open(CHATML, &[user(text), assistant(text)]).expect("it is shown");
+        let expected = format!("<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n{text}");
+        assert_eq!(cut.text(), expected);
+        let tokenizer = tokenizer();
+        let ids = tokenizer.encode_prompt(&cut).expect("prompts are tokenised");
+        assert_eq!(ids.iter().filter(|id| tokenizer.is_special(**id)).count(), 3, "{text}");
+    }
+}
+
+#[test]
+fn white_space_of_an_open_message_stays_as_the_template_keeps_it() {
+    let cut = |source| render_open(source, &[user("a"), assistant("b \n")]).expect("it is shown");
+    assert!(cut(CHATML).text().ends_with("assistant\nb"), "it trims");
+    assert!(cut(THINKING).text().ends_with("assistant\nb \n"), "it does not");
+    assert!(matches!(render_open(CHATML, &[assistant(" ")]), Err(TextError::FinalMessageNotShown)));
+    assert!(matches!(render_open("x", &[assistant("b")]), Err(TextError::FinalMessageNotShown)));
+    assert!(matches!(render_open(CHATML, &[]), Err(TextError::FinalMessageNotShown)));
+}
+
 /// Contents made of the pieces that special tokens and the templates' own texts are made of.
 fn contents() -> impl Strategy<Value = Vec<String>> {
     let piece = prop::sample::select(vec![
