@@ -52,6 +52,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_number_stays_none_on_every_instruction_set() {
+        for device in devices() {
+            let mut x = tensor(&device, [1, 18], &[f32::NAN; 18]);
+            soft_cap(&device, 30.0, x.view_mut()).expect("arguments fit");
+            assert!(values(&x).iter().all(|x| x.is_nan()), "{:?}", values(&x));
+        }
+    }
+
+    #[test]
     fn far_numbers_become_the_cap() {
         let device = devices().remove(0);
         let mut x = tensor(&device, [1, 4], &[1e30, -1e30, f32::INFINITY, 0.0]);

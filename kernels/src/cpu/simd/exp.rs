@@ -19,17 +19,20 @@ const TANH_RANGE: f32 = 20.0;
 /// is below a tenth of a unit in the last place.
 #[inline(always)]
 pub(in super::super) fn exp<S: Simd>(simd: S, x: S::Floats) -> S::Floats {
-    let (n, r) = split(simd, x, RANGE);
+    let x = simd.min(simd.max(x, simd.splat(RANGE.0)), simd.splat(RANGE.1));
+    let (n, r) = split(simd, x);
     simd.mul(polynomial(simd, r, &TAYLOR), simd.pow2(n))
 }
 
 /// `tanh(x)`, exact for small `x` as well: at most four units in the last place off.
 ///
 /// With `m = e^(2 x) - 1` it is `m / (m + 2)`, and `m` is summed without its one, which would swallow
-/// the digits of a small `x`.
+/// the digits of a small `x`. NaN stays NaN, so that broken logits are noticed behind a soft cap as well.
 #[inline(always)]
 pub(in super::super) fn tanh<S: Simd>(simd: S, x: S::Floats) -> S::Floats {
-    let (n, r) = split(simd, simd.add(x, x), (-TANH_RANGE, TANH_RANGE));
+    // In this order: of NaN and a number, both give the second.
+    let clamped = simd.max(simd.splat(-TANH_RANGE), simd.add(x, x));
+    let (n, r) = split(simd, simd.min(simd.splat(TANH_RANGE), clamped));
     let power = simd.pow2(n);
     let above_one = simd.mul(polynomial(simd, r, &TAYLOR[..7]), r);
     let m = simd.fma(above_one, power, simd.sub(power, simd.splat(1.0)));
@@ -43,10 +46,9 @@ pub(in super::super) fn soft_cap<S: Simd>(simd: S, x: S::Floats, cap: f32) -> S:
     simd.mul(cap, tanh(simd, simd.div(x, cap)))
 }
 
-/// `x`, clamped to `range`, as `n ln 2 + r`.
+/// `x` as `n ln 2 + r`; of NaN, `r` is NaN and `n` any number.
 #[inline(always)]
-fn split<S: Simd>(simd: S, x: S::Floats, range: (f32, f32)) -> (S::Ints, S::Floats) {
-    let x = simd.min(simd.max(x, simd.splat(range.0)), simd.splat(range.1));
+fn split<S: Simd>(simd: S, x: S::Floats) -> (S::Ints, S::Floats) {
     let n = simd.round(simd.mul(x, simd.splat(std::f32::consts::LOG2_E)));
     let minus_n = simd.sub(simd.splat(0.0), simd.to_floats(n));
     let r = simd.fma(minus_n, simd.splat(LN_2_HIGH), x);
