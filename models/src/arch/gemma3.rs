@@ -38,6 +38,8 @@ const LOCAL_THETA: f32 = 10_000.0;
 const LAYERS_OF_27B: usize = 62;
 
 fn spec_from_config(config: &ConfigJson) -> Result<DecoderSpec, ModelError> {
+    // It stands beside the text model, whose keys are all that is read below.
+    config.refuse("quantization_config", &[])?;
     let text = config.object("text_config")?;
     // Published files leave out what has a default.
     let config = text.as_ref().unwrap_or(config).with_defaults(&json!({

@@ -152,13 +152,17 @@ fn a_published_gemma3_with_eyes_is_read_by_its_defaults() {
         "hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34,
         "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024
     });
-    let spec = read(&json!({"model_type": "gemma3", "text_config": text})).expect("as published");
+    let mut config = json!({"model_type": "gemma3", "text_config": text});
+    let spec = read(&config).expect("as published");
     assert_eq!((spec.num_heads, spec.num_kv_heads, spec.head_dim, spec.vocab_size), (8, 4, 256, 262_208));
     assert_eq!(windows(&spec)[..7], [1024, 1024, 1024, 1024, 1024, 0, 1024]);
     assert_eq!((spec.ropes[0].theta, &spec.ropes[0].scaling), (1e6, &RopeScaling::Linear { factor: 8.0 }));
     assert_eq!((spec.ropes[1].theta, &spec.ropes[1].scaling), (1e4, &RopeScaling::None));
     assert_eq!((spec.layers[0].rope_idx, spec.layers[5].rope_idx, spec.tied_head), (1, 0, true));
     assert_eq!(spec.problem(), None);
+    config["quantization_config"] = json!({"quant_method": "awq"});
+    let error = read(&config).expect_err("its weights are packed").to_string();
+    assert!(error.contains("`quantization_config`"), "{error}");
 }
 
 #[test]
