@@ -111,6 +111,7 @@ fn worst_logit_error(model: &Value, options: &LoadOptions) -> f64 {
         assert_eq!(row.len(), expected.len());
         let largest = expected.iter().fold(0.0_f64, |largest, logit| largest.max(logit.abs()));
         for (ours, theirs) in row.iter().zip(&expected) {
+            assert!(ours.is_finite(), "a logit is {ours}, expected {theirs}");
             worst = worst.max((f64::from(*ours) - theirs).abs() / largest);
         }
     }
