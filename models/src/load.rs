@@ -137,15 +137,18 @@ enum OpenedWeights {
 ///
 /// [`ModelError`] says what is wrong with the files, which option the model cannot honour, or what the device lacks.
 pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, ModelError> {
-    let Opened { spec, names, text, weights } = open(source, options.weights)?;
+    let Opened { spec, names, text, mut weights } = open(source, options.weights)?;
     if let Some(problem) = spec.problem() {
         return Err(ModelError::Malformed { path: source.path().to_owned(), problem });
     }
     let runner_limits = runner_limits(&spec, options)?;
-    let (tensors, types) = match &weights {
+    let (tensors, types) = match &mut weights {
         OpenedWeights::Stored(store) => {
             names.check(&spec, store)?;
-            (TensorSource::Stored(store), store.count_types())
+            let types = store.count_types();
+            // What is never read must not have a say in the cache's type.
+            store.keep(&names.needed(&spec));
+            (TensorSource::Stored(store), types)
         }
         OpenedWeights::Dummy(dummy) => (TensorSource::Dummy(dummy), Vec::new()),
     };

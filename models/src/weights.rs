@@ -10,7 +10,7 @@
 //!
 //! Deliberately absent: writing, and loading by parts; a model is served whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -106,6 +106,11 @@ impl WeightStore {
             self.insert(name, entry)?;
         }
         Ok(self)
+    }
+
+    /// Forgets all tensors but these.
+    pub(crate) fn keep(&mut self, names: &BTreeSet<String>) {
+        self.tensors.retain(|name, _| names.contains(name));
     }
 
     /// The file or folder that was opened.

@@ -193,12 +193,8 @@ impl WeightNames {
         format!("{}{layer_idx}.{name}", self.layer_prefix)
     }
 
-    /// Compares the names in `store` with those that `spec` needs.
-    ///
-    /// # Errors
-    ///
-    /// [`ModelError::Tensors`] lists every missing and every left-over tensor.
-    pub(crate) fn check(&self, spec: &DecoderSpec, store: &WeightStore) -> Result<(), ModelError> {
+    /// The names of all weights that `spec` is loaded from.
+    pub(crate) fn needed(&self, spec: &DecoderSpec) -> BTreeSet<String> {
         let mut needed = BTreeSet::from([self.embedding.to_owned(), self.final_norm.to_owned()]);
         if !spec.tied_head {
             needed.insert(self.head.to_owned());
@@ -207,6 +203,16 @@ impl WeightNames {
             let names = self.layer.needed(spec, layer.feed_forward);
             needed.extend(names.into_iter().map(|name| self.in_layer(layer_idx, &name)));
         }
+        needed
+    }
+
+    /// Compares the names in `store` with those that `spec` needs.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Tensors`] lists every missing and every left-over tensor.
+    pub(crate) fn check(&self, spec: &DecoderSpec, store: &WeightStore) -> Result<(), ModelError> {
+        let needed = self.needed(spec);
         let known = |name: &str| {
             needed.contains(name)
                 || name == self.head

@@ -35,7 +35,8 @@ pub struct Inspection {
     pub spec: DecoderSpec,
     /// Numbers in all weights.
     pub num_parameters: u64,
-    /// The tensors of each type, most bytes first; none if the weights are dummies.
+    /// The files' tensors of each type, most bytes first, those that are not served as well; none if the weights are
+    /// dummies.
     pub stored: Vec<StoredTensors>,
     /// Memory of the weights once loaded: a few per cent less than it will be, for what padding adds.
     pub weight_bytes: u64,
@@ -64,19 +65,22 @@ pub struct StoredTensors {
 ///
 /// As [`load`](super::load), but for what only the device can tell.
 pub fn inspect(source: &ModelSource, options: &InspectOptions) -> Result<Inspection, ModelError> {
-    let Opened { spec, names, text, weights } = open(source, options.weights)?;
+    let Opened { spec, names, text, mut weights } = open(source, options.weights)?;
     if let Some(problem) = spec.problem() {
         return Err(ModelError::Malformed { path: source.path().to_owned(), problem });
     }
     let num_parameters = spec.num_parameters().unwrap_or(usize::MAX) as u64;
-    let (stored, weight_bytes, dominant) = match &weights {
+    let (stored, weight_bytes, dominant) = match &mut weights {
         OpenedWeights::Stored(store) => {
             names.check(&spec, store)?;
+            let stored = count(store);
+            // The rest is in the files only: loading never reads it.
+            store.keep(&names.needed(&spec));
             for (name, tensor) in store.described() {
                 // Says which type is not computed with, if one is.
                 store.tensor(name, tensor.shape)?;
             }
-            (count(store), loaded_bytes(store, options.dtype), store.dominant_type())
+            (stored, loaded_bytes(store, options.dtype), store.dominant_type())
         }
         OpenedWeights::Dummy(dummy) => {
             let weight_type = dummy.weight_type();
@@ -142,6 +146,9 @@ mod tests {
     use spillway_kernels::{DType, WeightType};
 
     use super::*;
+    use crate::load::ExecutorKind;
+    use crate::load::tests::options as load_options;
+    use crate::weights::tests::temporary_folder;
 
     fn options(dtype: DtypePolicy) -> InspectOptions {
         InspectOptions { dtype, weights: WeightsKind::File, max_num_batched_tokens: 512, max_num_seqs: 256 }
@@ -175,6 +182,36 @@ mod tests {
         );
         let quantised = tiny("gguf/tied-q4_0.gguf", DtypePolicy::Auto);
         assert_eq!(quantised.weight_bytes, quantised.stored.iter().map(|stored| stored.bytes).sum::<u64>());
+    }
+
+    /// As old tools wrote it: with a tensor of integers, which follow from the configuration, and a repeated head.
+    #[test]
+    fn tensors_that_are_never_read_neither_count_nor_matter() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny/tied");
+        let folder = temporary_folder();
+        let config = std::fs::read(golden.join("config.json")).expect("a golden model");
+        std::fs::write(folder.path().join("config.json"), config).expect("the folder takes a file");
+        let file = std::fs::read(golden.join("model.safetensors")).expect("a golden model");
+        let tensors = safetensors::SafeTensors::deserialize(&file).expect("it is well formed");
+        let (integers, head) = ([0_u8; 64], vec![0_u8; 1 << 22]);
+        let view = |dtype, len, bytes| safetensors::tensor::TensorView::new(dtype, vec![len], bytes);
+        let mut all = tensors.tensors();
+        for (name, extra) in [
+            ("model.layers.0.self_attn.rotary_emb.inv_freq", view(safetensors::Dtype::I64, 8, &integers)),
+            ("lm_head.weight", view(safetensors::Dtype::BF16, 1 << 21, &head)),
+        ] {
+            all.push((name.to_owned(), extra.expect("bytes fit")));
+        }
+        let file = safetensors::serialize(all, None).expect("it serialises");
+        std::fs::write(folder.path().join("model.safetensors"), file).expect("the folder takes a file");
+        let source = ModelSource::from_path(folder.path()).expect("it has a config");
+        let inspection = inspect(&source, &options(DtypePolicy::Auto)).expect("as loading does");
+        let plain = tiny("tied", DtypePolicy::Auto);
+        assert_eq!(inspection.weight_bytes, plain.weight_bytes);
+        assert_eq!(inspection.kv_layout, plain.kv_layout);
+        assert_eq!(inspection.stored.len(), plain.stored.len() + 2, "{:?}", inspection.stored);
+        let loaded = crate::load(&source, &load_options(DtypePolicy::Auto, ExecutorKind::Native));
+        assert_eq!(loaded.expect("it is served").kv_layout, plain.kv_layout);
     }
 
     #[test]
