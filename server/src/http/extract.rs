@@ -20,6 +20,9 @@ use crate::http::state::HttpLimits;
 /// Time for which the rest of a body that is too large is read, so that its client comes to read the answer.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Bodies above this are parsed apart, so that other connections need not wait.
+const MAX_INLINE_BYTES: usize = 64 << 10;
+
 /// A wire type that is the body of a request.
 pub(crate) trait RequestBody: DeserializeOwned {
     /// Its rows in the table of fields.
@@ -87,11 +90,24 @@ impl<T: RequestBody> FromBody for Body<T> {
 }
 
 /// Reads and checks the body of a request.
-pub(crate) async fn body<T: FromBody>(request: Request, limits: &HttpLimits) -> Result<T, RequestError> {
+pub(crate) async fn body<T: FromBody + Send + 'static>(
+    request: Request,
+    limits: &HttpLimits,
+) -> Result<T, RequestError> {
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
     let bytes = read(body, limits).await?;
-    parse(&bytes)
+    if bytes.len() <= MAX_INLINE_BYTES {
+        return parse(&bytes);
+    }
+    match tokio::task::spawn_blocking(move || parse(&bytes)).await {
+        Ok(parsed) => parsed,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The server has ended, and with it whoever could read this.
+            Err(error) => Err(RequestError::BodyUnreadable { message: error.to_string() }),
+        },
+    }
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), RequestError> {

@@ -3,12 +3,14 @@
 use serde_json::{Map, Value};
 use spillway_api::fields::{Field, Object, Support, find};
 
+use crate::http::params::check_num_messages;
 use crate::http::request_error::RequestError;
 
 /// Checks a body with all objects inside it, and takes out the fields that ask for nothing.
 pub(crate) fn check(object: Object, fields: &mut Map<String, Value>) -> Result<(), RequestError> {
     check_object(object, "", fields)?;
     if let Some(Value::Array(messages)) = fields.get_mut("messages") {
+        check_num_messages(messages.len())?;
         for (message, index) in messages.iter_mut().zip(0_usize..) {
             check_message(&format!("messages[{index}]"), message)?;
         }

@@ -18,7 +18,7 @@ use crate::http::state::SamplingDefaults;
 mod prompts;
 mod sampling;
 
-pub(crate) use prompts::{chat_prompt, completion_prompts, conversation};
+pub(crate) use prompts::{chat_prompt, check_num_messages, completion_prompts, conversation};
 
 /// Most choices for one prompt; OpenAI's limit.
 const MAX_CHOICES_PER_PROMPT: u32 = 128;

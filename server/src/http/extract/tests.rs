@@ -1,8 +1,11 @@
 //! Bodies that are refused, and what the refusal says.
 
+use std::num::NonZeroU32;
+
 use serde_json::json;
 
 use super::*;
+use crate::config::ByteSize;
 
 fn refused<T: FromBody>(body: &str) -> String {
     match parse::<T>(body.as_bytes()) {
@@ -95,6 +98,32 @@ fn names_the_field_of_a_wrong_type() {
     }
     let message = refused::<CompletionRequest>(r#"{"prompt": [1, "a"]}"#);
     assert!(message.starts_with("`prompt`: must be a string, a list of strings"), "{message}");
+}
+
+#[test]
+fn too_many_messages_are_refused_before_one_is_looked_at() {
+    let body = json!({"messages": vec![1; 2049]}).to_string();
+    assert_eq!(refused::<ChatRequest>(&body), "`messages` has 2049 messages, must be from 1 to 2048");
+}
+
+#[tokio::test]
+async fn large_bodies_are_read_and_refused_as_small_ones_are() {
+    let large = " ".repeat(MAX_INLINE_BYTES);
+    for (end, expected) in [(r#"{"prompt": "hi"}"#, Ok(())), ("[]", Err("body must be a JSON object"))] {
+        let request = Request::post("/")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(HttpBody::from(format!("{large}{end}")))
+            .expect("a request");
+        let limits = HttpLimits {
+            max_body: ByteSize::from_mib(1),
+            max_concurrent_requests: NonZeroU32::MIN,
+            request_timeout: None,
+            client_timeout: Duration::from_mins(1),
+        };
+        let read = body::<CompletionRequest>(request, &limits).await;
+        let read = read.map(|_| ()).map_err(|error| error.to_string());
+        assert_eq!(read, expected.map_err(str::to_owned));
+    }
 }
 
 #[test]

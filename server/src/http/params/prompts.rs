@@ -61,12 +61,18 @@ fn template_arguments(arguments: Map<String, Value>) -> Result<JsonText, Request
 
 /// A conversation that the model answers.
 pub(crate) fn conversation(messages: Vec<Message>) -> Result<ChatPrompt, RequestError> {
-    if messages.is_empty() || messages.len() > MAX_MESSAGES {
-        let message = format!("`messages` has {} messages, must be from 1 to {MAX_MESSAGES}", messages.len());
-        return Err(RequestError::invalid("messages", message));
-    }
+    check_num_messages(messages.len())?;
     let messages = messages.into_iter().zip(0..).map(|(message, index)| chat_message(message, index));
     Ok(ChatPrompt::new(messages.collect::<Result<_, _>>()?))
+}
+
+/// Refuses conversations that are empty or too long.
+pub(crate) fn check_num_messages(count: usize) -> Result<(), RequestError> {
+    if (1..=MAX_MESSAGES).contains(&count) {
+        return Ok(());
+    }
+    let message = format!("`messages` has {count} messages, must be from 1 to {MAX_MESSAGES}");
+    Err(RequestError::invalid("messages", message))
 }
 
 fn chat_message(message: Message, index: usize) -> Result<ChatMessage, RequestError> {
