@@ -59,7 +59,7 @@ fn logprobs(params: &GenerationParams, tokens: &[AnswerToken]) -> Option<ChatLog
 fn whole(head: AnswerHead, answer: WholeAnswer, params: &GenerationParams, echo: &str) -> ChatCompletion {
     let prompt_tokens = answer.prompts.first().map(|prompt| &prompt.tokens[..]).unwrap_or_default();
     let prompt_logprobs =
-        params.sampling.prompt_logprobs.map(|_| params.token_names.of_prompt(prompt_tokens));
+        params.prompt_logprobs.map(|max_top| params.token_names.of_prompt(prompt_tokens, max_top));
     let choices = answer.choices.into_iter().zip(0_u32..).map(|(choice, index)| ChatChoice {
         index,
         message: AssistantMessage {

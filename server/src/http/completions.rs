@@ -72,15 +72,15 @@ fn whole_choice(
     params: &GenerationParams,
 ) -> CompletionChoice {
     let echoed = prompt.text.as_ref().filter(|_| params.echo);
-    let logprobs = params.sampling.logprobs.map(|_| {
+    let logprobs = params.sampling.logprobs.map(|max_top| {
         let mut logprobs = CompletionLogprobs::default();
         let mut offset = 0;
         if let Some(text) = echoed {
             params.token_names.add_first(&mut logprobs, text);
-            params.token_names.add_to_completion(&mut logprobs, &prompt.tokens, 0);
+            params.token_names.add_to_completion(&mut logprobs, &prompt.tokens, 0, max_top);
             offset = num_characters(&text.text);
         }
-        params.token_names.add_to_completion(&mut logprobs, &choice.tokens, offset);
+        params.token_names.add_to_completion(&mut logprobs, &choice.tokens, offset, max_top);
         logprobs
     });
     CompletionChoice {
@@ -89,7 +89,9 @@ fn whole_choice(
         logprobs,
         finish_reason: choice.end.reason,
         stop_reason: choice.end.stop,
-        prompt_logprobs: params.prompt_logprobs.map(|_| params.token_names.of_prompt(&prompt.tokens)),
+        prompt_logprobs: params
+            .prompt_logprobs
+            .map(|max_top| params.token_names.of_prompt(&prompt.tokens, max_top)),
     }
 }
 
@@ -126,9 +128,9 @@ impl CompletionChunks {
     }
 
     fn logprobs(&self, tokens: &[AnswerToken], offset: u32) -> Option<CompletionLogprobs> {
-        self.params.sampling.logprobs.filter(|_| !tokens.is_empty()).map(|_| {
+        self.params.sampling.logprobs.filter(|_| !tokens.is_empty()).map(|max_top| {
             let mut logprobs = CompletionLogprobs::default();
-            self.params.token_names.add_to_completion(&mut logprobs, tokens, offset);
+            self.params.token_names.add_to_completion(&mut logprobs, tokens, offset, max_top);
             logprobs
         })
     }

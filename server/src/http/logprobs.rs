@@ -4,7 +4,7 @@ use spillway_api::openai::{
     ChatLogprobs, ChatTokenLogprob, ChatTopLogprob, CompletionLogprobs, PromptLogprob, PromptLogprobs,
     TopTexts,
 };
-use spillway_types::{AnswerToken, PromptText, TokenDetail, TokenId};
+use spillway_types::{AnswerToken, PromptText, TokenDetail, TokenId, TopLogprobs};
 
 /// The lowest log-probability that is written: JSON has no infinity. vLLM and OpenAI write the same.
 const LOWEST: f32 = -9999.0;
@@ -43,19 +43,21 @@ impl TokenNames {
         ChatLogprobs { content: told.collect() }
     }
 
-    /// Adds tokens of a completion, or of its prompt. `offset` is the place of their text in the whole.
+    /// Adds tokens of a completion, or of its prompt, with at most `max_top` alternatives each. `offset` is the place of
+    /// their text in the whole.
     pub(crate) fn add_to_completion(
         self,
         logprobs: &mut CompletionLogprobs,
         tokens: &[AnswerToken],
         offset: u32,
+        max_top: TopLogprobs,
     ) {
         for token in tokens {
             let Some(detail) = &token.detail else { continue };
             logprobs.text_offset.push(offset + detail.text_offset);
             logprobs.token_logprobs.push(Some(token.logprob.max(LOWEST)));
             logprobs.tokens.push(self.name(token.token, &detail.bytes));
-            logprobs.top_logprobs.push(Some(self.top_texts(token, detail)));
+            logprobs.top_logprobs.push(Some(self.top_texts(token, detail, max_top)));
         }
     }
 
@@ -68,22 +70,22 @@ impl TokenNames {
     }
 
     /// The most likely tokens, and last the one that stands there, if it is not among them.
-    fn top_texts(self, token: &AnswerToken, detail: &TokenDetail) -> TopTexts {
-        let top =
-            detail.top.iter().map(|best| (self.name(best.token, &best.bytes), best.logprob.max(LOWEST)));
+    fn top_texts(self, token: &AnswerToken, detail: &TokenDetail, max_top: TopLogprobs) -> TopTexts {
+        let top = detail.top.iter().take(max_top.count());
+        let top = top.map(|best| (self.name(best.token, &best.bytes), best.logprob.max(LOWEST)));
         let itself = (self.name(token.token, &detail.bytes), token.logprob.max(LOWEST));
         TopTexts::new(top.chain([itself]))
     }
 
-    /// The field `prompt_logprobs`.
-    pub(crate) fn of_prompt(self, tokens: &[AnswerToken]) -> PromptLogprobs {
+    /// The field `prompt_logprobs`, with at most `max_top` alternatives for each token.
+    pub(crate) fn of_prompt(self, tokens: &[AnswerToken], max_top: TopLogprobs) -> PromptLogprobs {
         let positions = tokens.iter().map(|token| {
             let detail = token.detail.as_ref()?;
             let entry = |token: TokenId, logprob: f32, rank, bytes: &[u8]| {
                 let decoded_token = self.name(token, bytes);
                 (token.0, PromptLogprob { logprob: logprob.max(LOWEST), rank, decoded_token })
             };
-            let top = detail.top.iter().zip(1_u32..);
+            let top = detail.top.iter().take(max_top.count()).zip(1_u32..);
             let top = top.map(|(best, rank)| entry(best.token, best.logprob, rank, &best.bytes));
             // Last, so that its own rank stands, which counts its equals.
             Some(top.chain([entry(token.token, token.logprob, detail.rank, &detail.bytes)]).collect())

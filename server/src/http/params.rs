@@ -96,7 +96,7 @@ pub(crate) struct GenerationParams {
     pub(crate) output: Output,
     /// Whether the answer begins with what it goes on from.
     pub(crate) echo: bool,
-    /// Whether the field `prompt_logprobs` was asked for; scores are also taken for an echo.
+    /// What the field `prompt_logprobs` is to tell, if it was asked for; scores are also taken for an echo.
     pub(crate) prompt_logprobs: Option<TopLogprobs>,
     pub(crate) token_names: TokenNames,
 }
@@ -163,7 +163,8 @@ impl GenerationParams {
         params.ignore_eos = request.ignore_eos == Some(true);
         params.show_special_tokens = request.skip_special_tokens == Some(false);
         params.logprobs = own.logprobs;
-        // An echo tells the prompt's tokens as the answer's are told.
+        // An echo tells the prompt's tokens as the answer's are told. The larger count serves both; answers tell what
+        // each asked for.
         let echoed = own.logprobs.filter(|_| own.tells_prompt);
         params.prompt_logprobs = prompt_logprobs.max(echoed);
         params.tell_prompt = own.tells_prompt;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use spillway_api::fields::{Object, examples};
 use spillway_types::{
     AnswerToken, FinishReason, GenerateEvent, PromptText, SpelledToken, StopMatch, TextDelta, TokenDetail,
-    TokenId,
+    TokenId, TopLogprobs,
 };
 
 use super::fake::{Item, Service, Setup, done, finished, sending, started};
@@ -112,6 +112,27 @@ async fn a_chat_tells_tokens_with_their_bytes_and_what_it_stopped_at() {
             "99": {"logprob": -9999.0, "rank": 2, "decoded_token": "z"},
         }])
     );
+}
+
+#[tokio::test]
+async fn an_echo_and_prompt_logprobs_tell_as_many_alternatives_as_each_asked_for() {
+    for (logprobs, prompt_logprobs) in [(1, 5), (5, 1), (0, 5), (5, 0)] {
+        let fragment =
+            format!(r#"{{"echo": true, "logprobs": {logprobs}, "prompt_logprobs": {prompt_logprobs}}}"#);
+        let service = telling();
+        let answer = service.post(ENDPOINTS[1].1, &body(Object::Completions, &fragment)).await.json();
+        let scored = service.seen()[0].params.prompt_logprobs.map(TopLogprobs::count);
+        assert_eq!(scored, Some(5), "what is told is scored once");
+        // The fake answer has two alternatives, of which the first is the token itself.
+        let num_told = |asked: usize| asked.clamp(1, 2);
+        let choice = &answer["choices"][0];
+        for position in 1..4 {
+            let top = choice["logprobs"]["top_logprobs"][position].as_object().expect("it is told");
+            assert_eq!(top.len(), num_told(logprobs), "{fragment}: {choice}");
+        }
+        let prompt = choice["prompt_logprobs"][1].as_object().expect("it is told");
+        assert_eq!(prompt.len(), num_told(prompt_logprobs), "{fragment}: {choice}");
+    }
 }
 
 #[tokio::test]
