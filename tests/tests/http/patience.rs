@@ -74,8 +74,7 @@ async fn a_body_that_stops_coming_is_refused() {
 async fn headers_that_do_not_come_close_the_connection() {
     let server = tiny_server(&["--header-timeout", "500ms"]).await;
     let slow = head("GET", "/health", 0);
-    let preface = "PRI * HTTP/2.0\r\n";
-    for sent in ["", "P", preface, &slow[..slow.len() - 2]] {
+    for sent in ["", "P", &slow[..slow.len() - 2]] {
         let mut connection = connect(&server).await;
         send(&mut connection, sent).await;
         let answer = read_to_end(connection).await;
@@ -87,6 +86,17 @@ async fn headers_that_do_not_come_close_the_connection() {
     assert!(read_to_end(connection).await.starts_with("HTTP/1.1 200"));
     let client = Client::new(server.client().base()).expect("a client");
     assert_eq!(client.get("/health").await.expect("an answer").status, 200);
+}
+
+#[tokio::test]
+async fn http_2_is_not_spoken() {
+    let server = tiny_server(&[]).await;
+    for preface in ["PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut connection = connect(&server).await;
+        send(&mut connection, preface).await;
+        let answer = read_to_end(connection).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{preface:?}: {answer}");
+    }
 }
 
 #[tokio::test]

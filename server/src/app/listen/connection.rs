@@ -1,15 +1,18 @@
-//! One connection: TLS if there is any, HTTP/1 or HTTP/2, and an end to every wait.
+//! One connection: TLS if there is any, HTTP/1.1, and an end to every wait.
+//!
+//! # Deliberately absent
+//!
+//! HTTP/2: a stream whose client grants it no window is not polled any more, so that no limit of time would end it.
 
-use std::future::pending;
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -18,9 +21,6 @@ use tower::Service as _;
 
 use super::stall::StallGuard;
 use super::tls::Tls;
-
-/// Time after which an HTTP/2 client is asked whether it is there, and that it gets to say so.
-const PING: Duration = Duration::from_secs(20);
 
 /// How long a client is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -55,23 +55,11 @@ async fn serve_http<I>(stream: I, service: Router, patience: Patience, closed: C
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let asked = CancellationToken::new();
-    let service = service_fn({
-        let asked = asked.clone();
-        move |request: Request<Incoming>| {
-            asked.cancel();
-            service.clone().call(request)
-        }
-    });
-    let builder = builder(patience);
+    let service = service_fn(move |request: Request<Incoming>| service.clone().call(request));
+    let mut builder = Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(patience.header);
     let stream = TokioIo::new(StallGuard::new(stream, patience.stall));
     let mut connection = pin!(builder.serve_connection(stream, service));
-    // hyper's own time limit begins only when it knows which HTTP is spoken.
-    let mut is_silent = pin!(async {
-        if timeout(patience.header, asked.cancelled()).await.is_ok() {
-            pending::<()>().await;
-        }
-    });
     let mut is_closing = false;
     loop {
         tokio::select! {
@@ -81,18 +69,10 @@ where
                 }
                 return;
             }
-            () = is_silent.as_mut() => return tracing::debug!("a connection sent no request in --header-timeout"),
             () = closed.cancelled(), if !is_closing => {
                 is_closing = true;
                 connection.as_mut().graceful_shutdown();
             }
         }
     }
-}
-
-fn builder(patience: Patience) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.header);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING).keep_alive_timeout(PING);
-    builder
 }

@@ -12,8 +12,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::TlsConfig;
 
-/// The HTTP versions that clients may choose, the best first.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// The HTTP version that is spoken.
+const PROTOCOL: &[u8] = b"http/1.1";
 
 /// TLS of new connections. Those that are open keep what they began with.
 pub(in crate::app) struct Tls {
@@ -56,6 +56,6 @@ fn read(files: &TlsConfig) -> anyhow::Result<TlsAcceptor> {
         .with_no_client_auth()
         .with_single_cert(chain, private_key)
         .with_context(|| format!("{} and {} do not go together", cert(), key()))?;
-    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
