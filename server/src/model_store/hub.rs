@@ -26,7 +26,7 @@ use crate::config::{HubAccess, HubModel};
 /// Where the model is: as the hub has it now, or, if the hub cannot be reached, as the cache has it.
 pub(super) fn locate(model: &HubModel) -> Result<Pulled, HubError> {
     match pull(model) {
-        Err(error @ HubError::Unreachable { .. }) => match cached::find(model) {
+        Err(error) if error.is_of_connection() => match cached::find(model) {
             Ok(path) => {
                 tracing::warn!(model = %model.id, %error, "the hub cannot be reached: using the cached snapshot");
                 Ok(Pulled::AlreadyThere(path))

@@ -25,6 +25,12 @@ pub(crate) enum HubError {
     /// The hub sent nothing for too long.
     #[error("{endpoint} sent nothing of `{file}` for {secs} s: run it again, what is there is kept")]
     Stalled { endpoint: String, file: String, secs: u64 },
+    /// The hub accepted the question, and gave no whole answer for too long.
+    #[error(
+        "`{id}` is no path on this machine, and {endpoint} did not list its files within {secs} s: check the network, \
+         HTTPS_PROXY and HF_ENDPOINT"
+    )]
+    NotListed { id: String, endpoint: String, secs: u64 },
     /// The hub does not know the repository, or does not say that it does.
     #[error(
         "`{id}` is no path on this machine, and {endpoint} has no repository `{repository}`, or shows it only to others: \
@@ -128,6 +134,11 @@ fn offline_hint(access: HubAccess) -> &'static str {
 }
 
 impl HubError {
+    /// Whether the hub could not be heard, so that what the cache has may stand in.
+    pub(super) fn is_of_connection(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Stalled { .. } | Self::NotListed { .. })
+    }
+
     /// What a status means that came instead of a repository's list of files. `code` is the hub's own word for it.
     pub(super) fn of_listing(status: u16, code: Option<&str>, model: &HubModel) -> Self {
         let (endpoint, repository) = (model.hub.endpoint.clone(), model.id.repository.clone());

@@ -26,6 +26,8 @@ const PIECE_BYTES: usize = 16 << 20;
 const MAX_ATTEMPTS: u32 = 8;
 /// Time before the second attempt; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest time for the list of files, which is short.
+const LISTED_WITHIN: Duration = Duration::from_mins(1);
 /// Longest time without a single byte. The crate below has no limit of its own.
 const STALLED_AFTER: Duration = Duration::from_mins(1);
 
@@ -33,7 +35,7 @@ const STALLED_AFTER: Duration = Duration::from_mins(1);
 pub(super) fn fetch(model: &HubModel) -> Result<Pulled, HubError> {
     let listing = on_runtime(async {
         let repository = api(model)?.repo(repository(model, &model.revision));
-        listing::read(&repository, model).await
+        listed(model, listing::read(&repository, model)).await
     })?;
     let names = listing.names();
     let unfit = |source| HubError::Files { repository: model.id.repository.clone(), source };
@@ -56,6 +58,20 @@ pub(super) fn fetch(model: &HubModel) -> Result<Pulled, HubError> {
     pinned.point_to_commit()?;
     let path = model_path(pinned.snapshot(), &selection);
     Ok(if num_fetched == 0 { Pulled::AlreadyThere(path) } else { Pulled::Fetched(path) })
+}
+
+/// The list of files, if it comes in time.
+async fn listed<T>(
+    model: &HubModel,
+    listing: impl Future<Output = Result<T, HubError>>,
+) -> Result<T, HubError> {
+    tokio::time::timeout(LISTED_WITHIN, listing).await.unwrap_or_else(|_| {
+        Err(HubError::NotListed {
+            id: model.id.to_string(),
+            endpoint: model.hub.endpoint.clone(),
+            secs: LISTED_WITHIN.as_secs(),
+        })
+    })
 }
 
 /// Runs a future on a runtime that takes with it whatever tasks the future leaves behind.
@@ -234,4 +250,27 @@ fn link(target: &Path, pointer: &Path) -> std::io::Result<()> {
 fn link(target: &Path, pointer: &Path) -> std::io::Result<()> {
     let folder = pointer.parent().unwrap_or(pointer);
     std::fs::hard_link(folder.join(target), pointer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{HubAccess, HubConfig, HubFiles, HubId};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hub_that_gives_no_list_is_given_up_for_the_cache() {
+        let model = HubModel {
+            id: HubId { repository: "org/tied".to_owned(), files: HubFiles::Usual },
+            revision: "main".to_owned(),
+            hub: HubConfig {
+                endpoint: "http://hub".to_owned(),
+                cache: PathBuf::from("/cache"),
+                token: None,
+                access: HubAccess::Online,
+            },
+        };
+        let error = listed(&model, std::future::pending::<Result<(), _>>()).await.expect_err("nothing comes");
+        assert!(error.to_string().contains("did not list its files within 60 s"), "{error}");
+        assert!(error.is_of_connection());
+    }
 }
