@@ -4,7 +4,8 @@
 //!
 //! - Every answer that is an error has OpenAI's shape, and its status comes from [`error`] alone.
 //! - Every answer has an `x-request-id`.
-//! - Where keys are set, nothing but `/health` and `/health/live` answers without one, on any port.
+//! - Where keys are set, nothing but `/health` and `/health/live` answers without one, on any port. With
+//!   origins set, OPTIONS is answered on every path before a key is asked for: by which origins may ask, and nothing else.
 //! - A request that is dropped, by a client that hangs up, drops its stream of tokens, which aborts it.
 //!
 //! In a request's path: the first and the last room.
@@ -42,6 +43,7 @@ mod version;
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use lifecycle::Lifecycle;
@@ -92,7 +94,7 @@ fn around(guarded: Router<AppState>, state: AppState) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .merge(guarded)
         .layer(CatchPanicLayer::custom(contained::panicked))
-        .layer(cors::layer(&state.parts().allowed_origins))
+        .layer(option_layer(cors::layer(&state.parts().allowed_origins)))
         .layer(middleware::from_fn_with_state(state.clone(), observe::observe))
         .with_state(state)
 }

@@ -72,6 +72,21 @@ async fn a_whole_answer_has_a_known_length() {
 }
 
 #[tokio::test]
+async fn browsers_questions_are_answered_only_if_some_origin_may_ask() {
+    let origins = vec!["https://chat.example.com".to_owned()];
+    for (allowed_origins, path, status) in [
+        (Vec::new(), "/made/up", 404),
+        (Vec::new(), "/v1/models", 405),
+        (Vec::new(), "/health", 405),
+        (origins, "/v1/models", 200),
+    ] {
+        let service = Setup { allowed_origins, ..Setup::default() }.build();
+        let answer = service.read(Request::options(path).body(Body::empty()).expect("a request")).await;
+        assert_eq!(answer.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn metrics_are_text() {
     let answer = Setup::default().build().get("/metrics").await;
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
