@@ -76,8 +76,11 @@ impl HttpBody for Limited {
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         // First, since there may always be a frame to send.
         if this.end.as_mut().poll(ctx).is_ready() {
+            // What has said its last word is not late, even if nobody has asked yet whether more comes.
+            let is_complete = matches!(Pin::new(body).poll_frame(ctx), Poll::Ready(None));
             this.body = None;
-            return Poll::Ready(Some(Ok(Frame::data(sse::last_events(&this.error)))));
+            let error = (!is_complete).then(|| Ok(Frame::data(sse::last_events(&this.error))));
+            return Poll::Ready(error);
         }
         let frame = Pin::new(body).poll_frame(ctx);
         if matches!(frame, Poll::Ready(None)) {

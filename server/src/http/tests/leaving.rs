@@ -1,6 +1,9 @@
 //! Clients that leave: whatever they were waiting for is let go at once.
 
+use std::time::Duration;
+
 use axum::body::Body;
+use axum::http::HeaderValue;
 use futures::FutureExt;
 use futures::stream::StreamExt;
 use serde_json::{Value, json};
@@ -113,4 +116,15 @@ async fn an_idle_stream_is_kept_open_by_comments() {
     let began = tokio::time::Instant::now();
     let comment = data.next().await.expect("a comment").expect("no error");
     assert_eq!((&comment[..], began.elapsed().as_secs()), (&b": keep-alive\n\n"[..], 15));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_said_done_in_time_is_not_late() {
+    let service = Setup::default().build();
+    let mut request = post(COMPLETIONS, &body(&json!({"stream": true})));
+    request.headers_mut().insert("x-spillway-timeout", HeaderValue::from_static("1s"));
+    let mut data = service.send(request).await.into_body().into_data_stream();
+    while !data.next().await.expect("it says so").expect("no error").ends_with(b"[DONE]\n\n") {}
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(data.next().await.is_none());
 }
