@@ -6,7 +6,7 @@ use super::{DtypePolicy, Opened, OpenedWeights, WeightsKind, open};
 use crate::error::ModelError;
 use crate::kv_cache::KvLayout;
 use crate::source::ModelSource;
-use crate::spec::DecoderSpec;
+use crate::spec::{DecoderSpec, FeedForward, LayerSpec};
 use crate::text_assets::TextAssets;
 use crate::weights::WeightStore;
 
@@ -134,9 +134,23 @@ fn loaded_bytes(store: &WeightStore, dtype: DtypePolicy) -> u64 {
 fn activation_bytes(spec: &DecoderSpec, options: &InspectOptions) -> u64 {
     let (tokens, rows) = (u64::from(options.max_num_batched_tokens), u64::from(options.max_num_seqs));
     let ffn = 3 * spec.largest_ffn_size();
-    let per_token = 3 * spec.hidden_size + 2 * spec.q_size() + 2 * spec.kv_size() + ffn;
+    let per_token =
+        3 * spec.hidden_size + 2 * spec.q_size() + 2 * spec.kv_size() + ffn + mixture_columns(spec);
     let per_row = spec.hidden_size + spec.vocab_size;
     F32_BYTES * (tokens * per_token as u64 + rows * per_row as u64)
+}
+
+/// Numbers that a mixture of experts keeps for every token besides; all layers' mixtures are of one kind.
+fn mixture_columns(spec: &DecoderSpec) -> usize {
+    /// Expert and weight of every choice, as the token has them and sorted by expert: all of an f32's size.
+    const PER_CHOICE: usize = 4;
+    let of_layer = |layer: &LayerSpec| match layer.feed_forward {
+        FeedForward::Experts { num_experts, num_active, size, .. } => {
+            Some(num_experts + PER_CHOICE * num_active + 2 * spec.hidden_size + 3 * size)
+        }
+        FeedForward::Dense { .. } => None,
+    };
+    spec.layers.iter().find_map(of_layer).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -148,6 +162,8 @@ mod tests {
     use super::*;
     use crate::load::ExecutorKind;
     use crate::load::tests::options as load_options;
+    use crate::spec::ExpertWeighting;
+    use crate::spec::tests::small_spec;
     use crate::weights::tests::temporary_folder;
 
     fn options(dtype: DtypePolicy) -> InspectOptions {
@@ -221,6 +237,23 @@ mod tests {
         let spec = tiny("tied", DtypePolicy::Auto).spec;
         let (small, large) = (activation_bytes(&spec, &small), activation_bytes(&spec, &large));
         assert!(small * 256 < large && large < small * 512, "{small} {large}");
+    }
+
+    #[test]
+    fn a_mixtures_buffers_are_counted() {
+        let mut spec = small_spec();
+        let options = options(DtypePolicy::Auto);
+        let without = activation_bytes(&spec, &options);
+        let feed_forward = FeedForward::Experts {
+            num_experts: 8,
+            num_active: 2,
+            size: 96,
+            weighting: ExpertWeighting::OfChosen,
+        };
+        spec.layers[1].feed_forward = feed_forward;
+        // Router's logits; a token's expert and weight, twice; its row and its result; gate, up and their product.
+        let of_token = 8 + 2 * 2 * 2 + 2 * 64 + 3 * 96;
+        assert_eq!(activation_bytes(&spec, &options) - without, 4 * 512 * of_token);
     }
 
     #[test]
