@@ -13,6 +13,7 @@ use crate::error::EngineError;
 use crate::load::{EngineHealth, EngineLoad, LoadCells};
 use crate::message::{Control, Refusal, Submission};
 use crate::prepare::{Prepared, prepare};
+use crate::reply::PendingReply;
 use crate::stream::{EventStream, StreamParts};
 use crate::text::TextPipeline;
 
@@ -92,7 +93,9 @@ impl EngineHandle {
             reply,
         };
         self.submit(submission)?;
-        let seq_ids = answer.await.map_err(|_| self.ended())?.map_err(|error| self.refusal(error))?;
+        let pending = PendingReply::new(request.request_id, answer, self.control.clone());
+        let answer = pending.wait().await.ok_or_else(|| self.ended())?;
+        let seq_ids = answer.map_err(|error| self.refusal(error))?;
         Ok(EventStream::new(StreamParts {
             request_id: request.request_id,
             updates,

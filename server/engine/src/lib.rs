@@ -25,6 +25,7 @@ mod meters;
 mod prepare;
 mod rate;
 mod registry;
+mod reply;
 mod spelling;
 mod stream;
 mod text;

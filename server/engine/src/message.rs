@@ -7,6 +7,7 @@ use spillway_types::{FinishReason, RequestId, ScoredToken, SeqId};
 
 use crate::batch::SeqSampling;
 use crate::error::EngineError;
+use crate::reply::Answer;
 use tokio::sync::{mpsc, oneshot};
 
 /// A request on its way to the engine thread.
@@ -18,7 +19,7 @@ pub(crate) struct Submission {
     /// When the request arrived, before tokenising.
     pub(crate) arrived: Duration,
     pub(crate) updates: mpsc::UnboundedSender<Update>,
-    pub(crate) reply: oneshot::Sender<Result<Vec<SeqId>, Refusal>>,
+    pub(crate) reply: oneshot::Sender<Answer>,
 }
 
 /// Why the engine thread did not take a request.
