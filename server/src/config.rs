@@ -47,13 +47,11 @@ pub enum ConfigError {
     },
     /// The file is not TOML, has an unknown key, or a value of the wrong type.
     /// The parser's own error is not kept: it shows the line, which may hold a key.
-    #[error("config file {}, line {line}: {message}", path.display())]
+    #[error("config file {}, {message}", path.display())]
     Malformed {
         /// Which file.
         path: PathBuf,
-        /// Where, counted from 1.
-        line: usize,
-        /// Why.
+        /// In which line, counted from 1, at which key, and why.
         message: String,
     },
     /// File and flags could not be put together.

@@ -244,8 +244,12 @@ fn read(path: &Path) -> Result<toml::Table, ConfigError> {
         .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     let malformed = |error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        let line = 1 + before.matches('\n').count();
-        ConfigError::Malformed { path: path.to_owned(), line, message: error.message().to_owned() }
+        let line_idx = before.matches('\n').count();
+        // Of the line itself only the name before `=`: what follows may be a secret.
+        let name = text.lines().nth(line_idx).and_then(|line| Some(line.split_once('=')?.0.trim()));
+        let at = name.map_or_else(String::new, |name| format!(" (`{name}`)"));
+        let message = format!("line {}{at}: {}", line_idx + 1, error.message());
+        ConfigError::Malformed { path: path.to_owned(), message }
     };
     toml::from_str::<RawConfig>(&text).map_err(malformed)?;
     toml::from_str(&text).map_err(malformed)
