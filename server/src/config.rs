@@ -51,7 +51,7 @@ pub enum ConfigError {
     Malformed {
         /// Which file.
         path: PathBuf,
-        /// In which line, counted from 1, at which key, and why.
+        /// In which line, counted from 1, why, and at which key.
         message: String,
     },
     /// File and flags could not be put together.

@@ -247,8 +247,8 @@ fn read(path: &Path) -> Result<toml::Table, ConfigError> {
         let line_idx = before.matches('\n').count();
         // Of the line itself only the name before `=`: what follows may be a secret.
         let name = text.lines().nth(line_idx).and_then(|line| Some(line.split_once('=')?.0.trim()));
-        let at = name.map_or_else(String::new, |name| format!(" (`{name}`)"));
-        let message = format!("line {}{at}: {}", line_idx + 1, error.message());
+        let at = name.map_or_else(String::new, |name| format!(" (at `{name}`)"));
+        let message = format!("line {}: {}{at}", line_idx + 1, error.message());
         ConfigError::Malformed { path: path.to_owned(), message }
     };
     toml::from_str::<RawConfig>(&text).map_err(malformed)?;
