@@ -128,6 +128,15 @@ DEVICE float exp2_fast(float x) {
 #endif
 }
 
+// a * b + c with the product rounded, too: the same bits wherever it is computed.
+DEVICE float multiply_then_add(float a, float b, float c) {
+#ifdef __CUDACC__
+    return __fadd_rn(__fmul_rn(a, b), c);
+#else
+    return a * b + c;
+#endif
+}
+
 // One over the square root of `x`.
 DEVICE float reciprocal_root(float x) {
 #ifdef __CUDACC__

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The sources that every test program needs, and that no kernel's change touches.
-const SHARED_SOURCES: [&str; 2] = ["check", "emulator"];
+const SHARED_SOURCES: [&str; 3] = ["blocks", "check", "emulator"];
 
 /// The tests, one source each.
 const TESTS: [&str; 5] = ["test_rows", "test_linear", "test_quantised", "test_attention", "test_sampling"];
@@ -41,7 +41,7 @@ struct Fault {
     test: &'static str,
 }
 
-const FAULTS: [Fault; 5] = [
+const FAULTS: [Fault; 6] = [
     Fault {
         name: "bounds",
         file: "gated_act.cu",
@@ -62,6 +62,13 @@ const FAULTS: [Fault; 5] = [
         right: "copy_async_wait<STAGES - 1>();",
         wrong: "copy_async_wait<STAGES>();",
         test: "test_linear",
+    },
+    Fault {
+        name: "lost_upper_bits",
+        file: "gguf.cuh",
+        right: "| first[group - 4] >> 6 << 4",
+        wrong: "",
+        test: "test_rows",
     },
     Fault {
         name: "wrong_mask",

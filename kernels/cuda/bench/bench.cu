@@ -242,7 +242,7 @@ void bench_rows() {
         residual.zero();
         fill(delta, 6, 1.0f);
         fill(gate_up, 7, 1.0f);
-        double us = time_us(stream, 50, 1, [&](int) { launch(stream, Overlap::Yes, {dim3(tokens), dim3(512)}, add_rms_norm, residual.get(), delta.get(), weight.get(), out.get(), HIDDEN, 1e-5f); });
+        double us = time_us(stream, 50, 1, [&](int) { launch(stream, Overlap::Yes, {dim3(tokens), dim3(512)}, add_rms_norm, residual.get(), delta.get(), (const float*)nullptr, weight.get(), out.get(), HIDDEN, 1e-5f); });
         report("add_rms_norm", text("tokens %u hidden %u", tokens, HIDDEN), us, 12.0 * tokens * HIDDEN, NOT_CHECKED);
         us = time_us(stream, 50, 1, [&](int) { launch(stream, Overlap::Yes, {dim3(ceil_div(FFN, 2048), tokens), dim3(256)}, gated_act, gate_up.get(), gated.get(), FFN, 0u); });
         report("gated_act", text("tokens %u ffn %u", tokens, FFN), us, 6.0 * tokens * FFN, NOT_CHECKED);
@@ -287,7 +287,7 @@ struct Activations {
 
 void step(Overlap overlap, const Model& model, const Batch& batch, const Activations& a) {
     u32 m = batch.sequences;
-    auto norm = [&](u32) { launch(stream, overlap, {dim3(m), dim3(512)}, add_rms_norm, a.residual.get(), (const bf16*)nullptr, model.norm.get(), a.normed.get(), HIDDEN, 1e-5f); };
+    auto norm = [&](u32) { launch(stream, overlap, {dim3(m), dim3(512)}, add_rms_norm, a.residual.get(), (const bf16*)nullptr, (const float*)nullptr, model.norm.get(), a.normed.get(), HIDDEN, 1e-5f); };
     launch(stream, Overlap::No, {dim3(m), dim3(256)}, embed, batch.tokens.get(), model.table.get(), a.residual.get(), HIDDEN, 1.0f);
     for (u32 layer = 0; layer < LAYERS; layer++) {
         const bf16* w = model.layers.get() + layer * Model::LAYER;

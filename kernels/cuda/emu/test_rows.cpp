@@ -1,14 +1,16 @@
-// Row kernels against f64: embedding, norm, rope and cache write, gate, gather, step update, random fill.
+// Row kernels against f64: embedding, norm, rope and cache write, gate, gather, soft cap, block copy, step update, random fill.
 #include <cmath>
 
 #include "../add_rms_norm.cu"
+#include "../block_copy.cu"
 #include "../embed.cu"
 #include "../fill_random.cu"
 #include "../gated_act.cu"
 #include "../gather_rows.cu"
 #include "../rope_and_cache.cu"
+#include "../soft_cap.cu"
 #include "../step_update.cu"
-#include "check.hpp"
+#include "blocks.hpp"
 
 namespace {
 
@@ -27,27 +29,89 @@ void check_embed(u32 tokens, u32 hidden, uint64_t order) {
         for (u32 h = 0; h < hidden; h++) check.compare(residual[t * hidden + h], 2.0 * value_of(table[ids[t] * hidden + h]));
 }
 
-void check_add_rms_norm(u32 tokens, u32 hidden, u32 threads, bool with_delta, uint64_t order) {
-    Check check("add_rms_norm", 1e-6, 4.2e-3);
-    check.describe("tokens %u hidden %u threads %u delta %d order %u", tokens, hidden, threads, with_delta, (u32)order);
+using EmbedBlocks = void (*)(const u32*, const u8*, float*, u32, float);
+
+void check_embed_blocks(BlockType type, EmbedBlocks kernel, u32 tokens, u32 num_blocks, uint64_t order) {
+    const BlockForm& form = form_of(type);
+    Check check("embed", 2e-7, 2e-7);
+    u32 vocab = 7, hidden = num_blocks * form.len;
+    check.describe("%s: tokens %u hidden %u", form.name, tokens, hidden);
+    Random random(order + hidden);
+    RandomBlocks table(type, vocab * num_blocks, random);
+    Buffer<u32> ids(tokens);
+    Buffer<float> residual(tokens * hidden);
+    for (u32 t = 0; t < tokens; t++) ids[t] = random.below(vocab);
+    emu::launch({{tokens, 1, 1}, {256, 1, 1}, 0, order}, [&] { kernel(ids.get(), table.bytes.get(), residual.get(), hidden, 1.5f); });
+    for (u32 t = 0; t < tokens; t++)
+        for (u32 h = 0; h < hidden; h++) check.compare(residual[t * hidden + h], 1.5 * table.values[ids[t] * hidden + h]);
+}
+
+void check_embed_floats(u32 tokens, u32 hidden) {
+    Check check("embed", 0, 0);
+    check.describe("f16 and f32: tokens %u hidden %u", tokens, hidden);
+    Random random(hidden);
+    u32 vocab = 5;
+    Buffer<u32> ids(tokens);
+    Buffer<f16> halves(vocab * hidden);
+    Buffer<float> singles(vocab * hidden), residual(tokens * hidden);
+    random.fill(singles, -1.0f, 1.0f);
+    for (size_t i = 0; i < halves.size(); i++) halves[i].bits = emu::float_to_half(random.uniform(-1, 1));
+    for (u32 t = 0; t < tokens; t++) ids[t] = random.below(vocab);
+    emu::launch({{tokens, 1, 1}, {256, 1, 1}, 0, 1}, [&] { embed_f16(ids.get(), halves.get(), residual.get(), hidden, 2.0f); });
+    for (u32 t = 0; t < tokens; t++)
+        for (u32 h = 0; h < hidden; h++) check.compare(residual[t * hidden + h], 2.0 * emu::half_to_float(halves[ids[t] * hidden + h].bits));
+    emu::launch({{tokens, 1, 1}, {256, 1, 1}, 0, 1}, [&] { embed_f32(ids.get(), singles.get(), residual.get(), hidden, 2.0f); });
+    for (u32 t = 0; t < tokens; t++)
+        for (u32 h = 0; h < hidden; h++) check.compare(residual[t * hidden + h], 2.0 * singles[ids[t] * hidden + h]);
+}
+
+void check_soft_cap(u32 count, u32 blocks, float cap) {
+    Check check("soft_cap", 1e-30, 4e-7);
+    check.describe("count %u blocks %u cap %g", count, blocks, cap);
+    Random random(count);
+    Buffer<float> x(count);
+    for (u32 i = 0; i < count; i++) x[i] = random.uniform(-10, 10) * std::pow(10.0f, (float)(i % 8) - 5.0f);
+    x[0] = NAN, x[1] = INFINITY, x[2] = -INFINITY;
+    std::vector<double> before(x.get(), x.get() + count);
+    emu::launch({{blocks, 1, 1}, {256, 1, 1}, 0, 1}, [&] { soft_cap(x.get(), count, cap); });
+    check.require(std::isnan(x[0]), "what is no number became one");
+    for (u32 i = 1; i < count; i++) check.compare(x[i], cap * std::tanh(before[i] / cap));
+}
+
+enum class DeltaKind { None, Plain, Normed };
+
+void check_add_rms_norm(u32 tokens, u32 hidden, u32 threads, DeltaKind kind, uint64_t order) {
+    Check check("add_rms_norm", 1e-5, 4.2e-3);
+    bool with_delta = kind != DeltaKind::None;
+    check.describe("tokens %u hidden %u threads %u delta %u order %u", tokens, hidden, threads, (u32)kind, (u32)order);
     Random random(order + 7);
-    Buffer<float> residual(tokens * hidden), weight(hidden);
+    Buffer<float> residual(tokens * hidden), weight(hidden), delta_weight(hidden);
+    random.fill(delta_weight, -0.5f, 1.5f);
     Buffer<bf16> delta(tokens * hidden), out(tokens * hidden);
     random.fill(residual, -3.0f, 3.0f);
     random.fill(weight, 0.5f, 1.5f);
     random.fill(delta, 1.0f);
-    std::vector<double> wanted(tokens * hidden);
+    std::vector<double> sums(tokens * hidden);
+    std::vector<double> scales(tokens);
     for (u32 t = 0; t < tokens; t++) {
-        double squares = 0;
+        double delta_squares = 0, squares = 0;
+        for (u32 h = 0; h < hidden; h++) delta_squares += value_of(delta[t * hidden + h]) * value_of(delta[t * hidden + h]);
+        double delta_scale = 1 / std::sqrt(delta_squares / hidden + 1e-5);
         for (u32 h = 0; h < hidden; h++) {
             u32 i = t * hidden + h;
-            wanted[i] = (double)residual[i] + (with_delta ? value_of(delta[i]) : 0.0);
-            squares += wanted[i] * wanted[i];
+            double added = with_delta ? value_of(delta[i]) * (kind == DeltaKind::Normed ? delta_scale * delta_weight[h] : 1.0) : 0.0;
+            sums[i] = (double)residual[i] + added;
+            squares += sums[i] * sums[i];
         }
-        for (u32 h = 0; h < hidden; h++) wanted[t * hidden + h] *= weight[h] / std::sqrt(squares / hidden + 1e-5);
+        scales[t] = 1 / std::sqrt(squares / hidden + 1e-5);
     }
-    emu::launch({{tokens, 1, 1}, {threads, 1, 1}, 0, order}, [&] { add_rms_norm(residual.get(), with_delta ? delta.get() : nullptr, weight.get(), out.get(), hidden, 1e-5f); });
-    for (u32 i = 0; i < tokens * hidden; i++) check.compare(value_of(out[i]), wanted[i]);
+    emu::launch({{tokens, 1, 1}, {threads, 1, 1}, 0, order}, [&] {
+        add_rms_norm(residual.get(), with_delta ? delta.get() : nullptr, kind == DeltaKind::Normed ? delta_weight.get() : nullptr, weight.get(), out.get(), hidden, 1e-5f);
+    });
+    for (u32 i = 0; i < tokens * hidden; i++) {
+        check.compare(value_of(out[i]), sums[i] * scales[i / hidden] * weight[i % hidden]);
+        check.require(std::fabs(residual[i] - sums[i]) <= 2e-6, "the residual is not the sum");
+    }
 }
 
 struct RopeShape {
@@ -141,6 +205,21 @@ void check_gather(u32 rows, u32 row_bytes, uint64_t order) {
     for (u32 r = 0; r < rows; r++) check.require(memcmp(&out[r * row_bytes], &x[idx[r] * row_bytes], row_bytes) == 0, "a row differs");
 }
 
+void check_block_copy(u32 block_bytes, u32 grid_y) {
+    Check check("block_copy", 0, 0);
+    check.describe("3 pairs, block_bytes %u", block_bytes);
+    constexpr u32 BLOCKS = 9;
+    const u32 ends[6] = {4, 0, 8, 3, 4, 7}, source_of[BLOCKS] = {4, 1, 2, 8, 4, 5, 6, 4, 8};
+    Random random(block_bytes);
+    Buffer<u8> cache(BLOCKS * block_bytes);
+    Buffer<u32> pairs(6);
+    for (size_t i = 0; i < cache.size(); i++) cache[i] = (u8)random.bits();
+    for (u32 i = 0; i < 6; i++) pairs[i] = ends[i];
+    std::vector<u8> before(cache.get(), cache.get() + cache.size());
+    emu::launch({{3, grid_y, 1}, {256, 1, 1}, 0, 1}, [&] { block_copy(cache.get(), pairs.get(), block_bytes); });
+    for (u32 b = 0; b < BLOCKS; b++) check.require(memcmp(&cache[b * block_bytes], &before[source_of[b] * block_bytes], block_bytes) == 0, "a block differs");
+}
+
 void check_step_update() {
     Check check("step_inputs, step_advance", 0, 0);
     check.describe("5 entries, one padding row");
@@ -201,20 +280,34 @@ void test_rows() {
     for (uint64_t order : ORDERS) {
         check_embed(3, 64, order);
         check_embed(2, 2056, order);
-        check_add_rms_norm(3, 64, 32, true, order);
-        check_add_rms_norm(2, 896, 128, false, order);
-        check_add_rms_norm(1, 4096, 512, true, order);
-        check_add_rms_norm(1, 5128, 512, true, order);
+        check_add_rms_norm(3, 64, 32, DeltaKind::Plain, order);
+        check_add_rms_norm(2, 896, 128, DeltaKind::None, order);
+        check_add_rms_norm(1, 4096, 512, DeltaKind::Plain, order);
+        check_add_rms_norm(1, 5128, 512, DeltaKind::Plain, order);
+        check_add_rms_norm(2, 1152, 512, DeltaKind::Normed, order);
+        check_add_rms_norm(1, 5128, 512, DeltaKind::Normed, order);
         check_gated_act(3, 40, 0, order);
         check_gated_act(2, 2056, 1, order);
     }
-    check_add_rms_norm(1, 16384, 1024, true, 1);
+    check_add_rms_norm(1, 16384, 1024, DeltaKind::Plain, 1);
+    check_add_rms_norm(1, 16384, 1024, DeltaKind::Normed, 1);
+    const EmbedBlocks embeds[] = {embed_q4_0, embed_q4_1, embed_q5_0, embed_q5_1, embed_q8_0, embed_q2_k, embed_q3_k, embed_q4_k, embed_q5_k, embed_q6_k};
+    for (const BlockForm& form : BLOCK_FORMS) {
+        check_embed_blocks(form.type, embeds[static_cast<size_t>(form.type)], 3, 1, 1);
+        check_embed_blocks(form.type, embeds[static_cast<size_t>(form.type)], 2, 3, 2);
+    }
+    check_embed_floats(3, 40);
+    check_embed_floats(1, 520);
+    check_soft_cap(4999, 3, 30.0f);
+    check_soft_cap(40, 7, 50.0f);
     check_rope({3, 4, 2, 64, 64, 16, false, false}, 1);
     check_rope({2, 3, 1, 128, 128, 16, false, true}, 2);
     check_rope({4, 2, 2, 96, 64, 32, true, false}, 3);
     check_rope({1, 5, 1, 256, 128, 16, true, true}, 1);
     check_gather(4, 16, 1);
     check_gather(3, 8192 + 16, 2);
+    check_block_copy(48, 1);
+    check_block_copy(16 * 1024 + 16, 2);
     check_step_update();
     check_fill_random();
 }

@@ -5,6 +5,7 @@
 //! Inputs are drawn from a seed that is part of the report.
 
 mod attention;
+mod embedding;
 mod linear;
 mod reference;
 mod rows;
@@ -77,6 +78,7 @@ pub fn selftest(
     on_check: impl FnMut(&Check),
 ) -> Result<SelfTestReport, CudaError> {
     let mut run = Run { device, random: Random::new(seed), checks: Vec::new(), on_check };
+    embedding::run(&mut run)?;
     rows::run(&mut run)?;
     linear::run(&mut run)?;
     attention::run(&mut run)?;

@@ -5,9 +5,10 @@ use half::bf16;
 use super::super::buffer::DeviceBuffer;
 use super::super::error::CudaError;
 use super::super::ops::attention::{self, DecodeInput, DecodeScratch};
+use super::super::ops::embedding::{EmbeddingTable, embed};
 use super::super::ops::fill;
 use super::super::ops::linear::{self, Product, ProductOutput, SkinnyVariant};
-use super::super::ops::rows::{self, Gate, HeadShape, Rope, RopePairs};
+use super::super::ops::rows::{self, Delta, Gate, HeadShape, Rope, RopePairs};
 use super::super::ops::step::{self, ARGMAX_SCRATCH_PER_ROW, ArgmaxOutput};
 use super::{BenchRun, Label, Measurement};
 
@@ -129,14 +130,15 @@ fn row_kernels<F: FnMut(&Measurement)>(run: &mut BenchRun<'_, F>, tokens: usize)
     let mut residual = device.alloc_zeros::<f32>("a bench's input", tokens * HIDDEN)?;
     run.measure(label("embed", tokens * HIDDEN * 6), 8, |_| {
         let mut residual = residual.as_mut_slice();
-        rows::embed(device, ids.as_slice(), table.as_slice(), 1.0, &mut residual, HIDDEN)
+        let table = EmbeddingTable::bf16([VOCAB, HIDDEN], table.as_slice())?;
+        embed(device, ids.as_slice(), table, None, &mut residual)
     })?;
     let delta = random(run, tokens * HIDDEN, 6)?;
     let norm = device.upload_new("a bench's input", &vec![1.0_f32; HIDDEN])?;
     let mut normed = random(run, tokens * HIDDEN, 7)?;
     run.measure(label("add_rms_norm", tokens * HIDDEN * 12), 8, |_| {
         let mut residual = residual.as_mut_slice();
-        let delta = Some(delta.as_slice());
+        let delta = Some(Delta { x: delta.as_slice(), norm: None });
         let mut out = normed.as_mut_slice();
         rows::add_rms_norm(device, &mut residual, delta, norm.as_slice(), 1e-5, &mut out)
     })?;

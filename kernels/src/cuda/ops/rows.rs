@@ -1,4 +1,4 @@
-//! Kernels that treat each row by itself: embedding, norm, gated activation, gather, rope and cache.
+//! Kernels that treat each row by itself: norm, gated activation, gather, soft cap, rope and cache, block copies.
 
 use half::bf16;
 
@@ -8,7 +8,7 @@ use super::super::error::{CudaError, expect_equal};
 use super::super::functions::Kernel;
 use super::super::launch::{Arguments, Grid};
 
-fn expect_multiple(
+pub(super) fn expect_multiple(
     op: &'static str,
     what: &'static str,
     found: usize,
@@ -22,39 +22,20 @@ fn expect_multiple(
     }
 }
 
-/// `residual[t] = table[tokens[t]] * scale`.
-///
-/// # Shapes
-///
-/// - `tokens`: `[tokens]`, each below `vocab`
-/// - `table`: `[vocab, hidden]`; `residual`: `[tokens, hidden]`
-///
-/// # Errors
-///
-/// [`CudaError::Shape`], [`CudaError::Unsupported`] unless `hidden` is a multiple of 8.
-pub fn embed(
-    device: &CudaDevice,
-    tokens: DeviceSlice<'_, u32>,
-    table: DeviceSlice<'_, bf16>,
-    scale: f32,
-    residual: &mut DeviceSliceMut<'_, f32>,
-    hidden: usize,
-) -> Result<(), CudaError> {
-    const OP: &str = "embed";
-    expect_multiple(OP, "hidden", hidden, 8, "a multiple of 8")?;
-    expect_equal(OP, "elements of residual", residual.len(), tokens.len() * hidden)?;
-    let whole = table.len().checked_rem(hidden) == Some(0) && !table.is_empty();
-    expect_equal(OP, "whole rows in table", usize::from(whole), 1)?;
-    let arguments = Arguments::new().input(tokens).input(table).output(residual).size(hidden).float(scale);
-    // SAFETY: lengths are checked; token ids were checked against the vocabulary by the host.
-    unsafe { device.launch(Kernel::Embed, Grid::new([tokens.len(), 1, 1], 256), arguments) }
+/// What [`add_rms_norm`] adds to the residual.
+#[derive(Debug, Clone, Copy)]
+pub struct Delta<'a> {
+    /// `[tokens, hidden]`
+    pub x: DeviceSlice<'a, bf16>,
+    /// `[hidden]`: the weight of a norm of its own that is taken first, with the same epsilon, if there is one.
+    pub norm: Option<DeviceSlice<'a, f32>>,
 }
 
-/// `residual += delta; out = rms_norm(residual) * weight`.
+/// `residual += delta`, or its norm, then `out = rms_norm(residual) * weight`.
 ///
 /// # Shapes
 ///
-/// - `residual`, `delta`, `out`: `[tokens, hidden]`; `weight`: `[hidden]`
+/// - `residual`, `out`: `[tokens, hidden]`; `weight`: `[hidden]`
 ///
 /// # Errors
 ///
@@ -62,7 +43,7 @@ pub fn embed(
 pub fn add_rms_norm(
     device: &CudaDevice,
     residual: &mut DeviceSliceMut<'_, f32>,
-    delta: Option<DeviceSlice<'_, bf16>>,
+    delta: Option<Delta<'_>>,
     weight: DeviceSlice<'_, f32>,
     epsilon: f32,
     out: &mut DeviceSliceMut<'_, bf16>,
@@ -78,12 +59,16 @@ pub fn add_rms_norm(
     expect_multiple(OP, "elements of residual", residual.len(), hidden, "whole rows")?;
     expect_equal(OP, "elements of out", out.len(), residual.len())?;
     if let Some(delta) = delta {
-        expect_equal(OP, "elements of delta", delta.len(), residual.len())?;
+        expect_equal(OP, "elements of delta", delta.x.len(), residual.len())?;
+        if let Some(norm) = delta.norm {
+            expect_equal(OP, "elements of the delta's norm", norm.len(), hidden)?;
+        }
     }
     let tokens = residual.len() / hidden;
     let arguments = Arguments::new()
         .output(residual)
-        .optional_input(delta)
+        .optional_input(delta.map(|delta| delta.x))
+        .optional_input(delta.and_then(|delta| delta.norm))
         .input(weight)
         .output(out)
         .size(hidden)
@@ -163,6 +148,58 @@ pub fn gather_rows<T: DeviceElement>(
     let arguments = Arguments::new().input(x).input(indices).output(out).size(row_bytes);
     // SAFETY: lengths are checked; indices were made by the host from the batch's own rows.
     unsafe { device.launch(Kernel::GatherRows, Grid::new([indices.len(), 1, 1], 256), arguments) }
+}
+
+/// `x = cap * tanh(x / cap)`.
+///
+/// # Shapes
+///
+/// - `x`: any
+///
+/// # Errors
+///
+/// [`CudaError::Unsupported`] unless `cap` is above zero.
+pub fn soft_cap(device: &CudaDevice, cap: f32, x: &mut DeviceSliceMut<'_, f32>) -> Result<(), CudaError> {
+    const OP: &str = "soft_cap";
+    if cap.is_nan() || cap <= 0.0 {
+        let found = cap.to_string();
+        return Err(CudaError::Unsupported { op: OP, what: "cap", found, supported: "a number above 0" });
+    }
+    // Four elements a thread; the kernel walks on where a huge `x` asks for more blocks than a grid's side has.
+    let blocks = x.len().div_ceil(4 * 256).min(1 << 16);
+    let arguments = Arguments::new().output(x).wide(x.len() as u64).float(cap);
+    // SAFETY: the kernel touches `x.len()` elements of `x`, a mutable borrow.
+    unsafe { device.launch(Kernel::SoftCap, Grid::new([blocks, 1, 1], 256), arguments) }
+}
+
+/// Copies whole blocks inside a cache: `cache[to] = cache[from]` for each pair.
+///
+/// # Shapes
+///
+/// - `cache`: `[blocks, block_elements]`, one layer's keys or its values, of any type
+/// - `pairs`: `[count, 2]`, from and to; no block is written twice, and none that is written is read
+///
+/// # Errors
+///
+/// [`CudaError::Shape`], [`CudaError::Unsupported`] unless a block's bytes are a multiple of 16.
+pub fn block_copy<T: DeviceElement>(
+    device: &CudaDevice,
+    cache: &mut DeviceSliceMut<'_, T>,
+    pairs: DeviceSlice<'_, u32>,
+    block_elements: usize,
+) -> Result<(), CudaError> {
+    const OP: &str = "block_copy";
+    let block_bytes = block_elements * size_of::<T>();
+    expect_multiple(OP, "bytes of a block", block_bytes, 16, "a multiple of 16")?;
+    expect_multiple(OP, "elements of pairs", pairs.len(), 2, "pairs")?;
+    if block_elements == 0 {
+        return Ok(());
+    }
+    expect_multiple(OP, "elements of the cache", cache.len(), block_elements, "whole blocks")?;
+    let arguments = Arguments::new().output(cache).input(pairs).wide(block_bytes as u64);
+    let grid = Grid::new([pairs.len() / 2, block_bytes.div_ceil(16 * 1024).min(64), 1], 256);
+    // SAFETY: the pairs were made by the host from the cache's own blocks; the cache is a mutable borrow.
+    unsafe { device.launch(Kernel::BlockCopy, grid, arguments) }
 }
 
 /// How a head's dimensions pair up for rotation.

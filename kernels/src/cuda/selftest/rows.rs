@@ -1,7 +1,7 @@
 //! Row kernels against the reference.
 
 use super::super::error::CudaError;
-use super::super::ops::rows::{self, Gate, HeadShape, PADDING_SLOT, Rope, RopePairs};
+use super::super::ops::rows::{self, Delta, Gate, HeadShape, PADDING_SLOT, Rope, RopePairs};
 use super::{Check, Run, reference, widen};
 
 /// Outputs in bf16: half a step of its last place, and what inputs rounded on the way add.
@@ -11,51 +11,26 @@ const F32_LIMIT: f64 = 2e-6;
 
 pub(super) fn run<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaError> {
     for (tokens, vocab, hidden) in [(1, 3, 8), (5, 100, 64), (33, 1000, 1544), (7, 50, 4096)] {
-        embed(run, tokens, vocab, hidden)?;
         gather(run, tokens, vocab, hidden)?;
     }
     for (tokens, hidden) in [(1, 8), (3, 576), (17, 1544), (2, 4096), (129, 5120), (1, 16_384)] {
-        add_rms_norm(run, tokens, hidden, true)?;
-        add_rms_norm(run, tokens, hidden, false)?;
+        for delta in [DeltaKind::None, DeltaKind::Plain, DeltaKind::Normed] {
+            add_rms_norm(run, tokens, hidden, delta)?;
+        }
     }
     for (tokens, ffn) in [(1, 8), (3, 1536), (19, 2056), (5, 14_336)] {
         gated_act(run, tokens, ffn, Gate::Silu)?;
         gated_act(run, tokens, ffn, Gate::GeluTanh)?;
     }
+    for (len, cap) in [(1, 30.0), (1031, 50.0), (300_001, 30.0)] {
+        soft_cap(run, len, cap)?;
+    }
+    for block_elements in [8, 16 * 128, 16 * 8 * 128] {
+        block_copy(run, block_elements)?;
+    }
     for case in ROPE_CASES {
         rope_and_cache(run, case)?;
     }
-    Ok(())
-}
-
-fn embed<F: FnMut(&Check)>(
-    run: &mut Run<'_, F>,
-    tokens: usize,
-    vocab: usize,
-    hidden: usize,
-) -> Result<(), CudaError> {
-    let ids: Vec<u32> = (0..tokens).map(|_| run.random.below(vocab) as u32).collect();
-    let (table, host) = run.random_bf16(vocab * hidden, 1.0)?;
-    let device_ids = run.device.upload_new("a test's input", &ids)?;
-    let mut residual = run.poisoned(tokens * hidden)?;
-    let scale = 1.5;
-    rows::embed(
-        run.device,
-        device_ids.as_slice(),
-        table.as_slice(),
-        scale,
-        &mut residual.as_mut_slice(),
-        hidden,
-    )?;
-    let table = widen(&host);
-    let expected: Vec<f64> = ids
-        .iter()
-        .flat_map(|&id| table[id as usize * hidden..][..hidden].iter())
-        .map(|x| x * f64::from(scale))
-        .collect();
-    let out = run.values(&residual)?;
-    let shape = format!("tokens {tokens} vocab {vocab} hidden {hidden}");
-    run.compare("embed", shape, &out, &expected, F32_LIMIT);
     Ok(())
 }
 
@@ -78,33 +53,48 @@ fn gather<F: FnMut(&Check)>(
     Ok(())
 }
 
+/// What is added to the residual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DeltaKind {
+    None,
+    Plain,
+    Normed,
+}
+
 fn add_rms_norm<F: FnMut(&Check)>(
     run: &mut Run<'_, F>,
     tokens: usize,
     hidden: usize,
-    with_delta: bool,
+    kind: DeltaKind,
 ) -> Result<(), CudaError> {
     let epsilon = 1e-5;
     let (mut residual, residual_host) = run.random_f32(tokens * hidden, 0.1, 2.0)?;
     let (delta, delta_host) = run.random_bf16(tokens * hidden, 1.0)?;
     let (weight, weight_host) = run.random_f32(hidden, 1.0, 0.5)?;
+    let (delta_weight, delta_weight_host) = run.random_f32(hidden, 0.5, 1.0)?;
+    let norm = (kind == DeltaKind::Normed).then(|| delta_weight.as_slice());
     let mut out = run.poisoned(tokens * hidden)?;
     rows::add_rms_norm(
         run.device,
         &mut residual.as_mut_slice(),
-        with_delta.then(|| delta.as_slice()),
+        (kind != DeltaKind::None).then(|| Delta { x: delta.as_slice(), norm }),
         weight.as_slice(),
         epsilon,
         &mut out.as_mut_slice(),
     )?;
     let mut sum = widen(&residual_host);
-    if with_delta {
-        for (sum, delta) in sum.iter_mut().zip(widen(&delta_host)) {
-            *sum += delta;
+    let added = match kind {
+        DeltaKind::None => vec![0.0; sum.len()],
+        DeltaKind::Plain => widen(&delta_host),
+        DeltaKind::Normed => {
+            reference::rms_norm(&widen(&delta_host), &widen(&delta_weight_host), f64::from(epsilon))
         }
+    };
+    for (sum, added) in sum.iter_mut().zip(added) {
+        *sum += added;
     }
     let expected = reference::rms_norm(&sum, &widen(&weight_host), f64::from(epsilon));
-    let shape = format!("tokens {tokens} hidden {hidden} delta {with_delta}");
+    let shape = format!("tokens {tokens} hidden {hidden} delta {kind:?}");
     let residual = run.values(&residual)?;
     run.compare("add_rms_norm residual", shape.clone(), &residual, &sum, F32_LIMIT);
     let out = run.values(&out)?;
@@ -127,6 +117,31 @@ fn gated_act<F: FnMut(&Check)>(
     };
     let out = run.values(&out)?;
     run.compare("gated_act", format!("tokens {tokens} ffn {ffn} {gate:?}"), &out, &expected, BF16_LIMIT);
+    Ok(())
+}
+
+fn soft_cap<F: FnMut(&Check)>(run: &mut Run<'_, F>, len: usize, cap: f32) -> Result<(), CudaError> {
+    let (mut x, host) = run.random_f32(len, 1.0, 100.0)?;
+    rows::soft_cap(run.device, cap, &mut x.as_mut_slice())?;
+    let cap = f64::from(cap);
+    let expected: Vec<f64> = widen(&host).iter().map(|x| cap * (x / cap).tanh()).collect();
+    let out = run.values(&x)?;
+    run.compare("soft_cap", format!("len {len} cap {cap}"), &out, &expected, F32_LIMIT);
+    Ok(())
+}
+
+fn block_copy<F: FnMut(&Check)>(run: &mut Run<'_, F>, block_elements: usize) -> Result<(), CudaError> {
+    let (num_blocks, pairs) = (11, [(3, 7), (10, 0), (3, 1)]);
+    let (mut cache, host) = run.random_bf16(num_blocks * block_elements, 1.0)?;
+    let flat: Vec<u32> = pairs.iter().flat_map(|&(from, to)| [from as u32, to as u32]).collect();
+    let device_pairs = run.device.upload_new("a test's input", &flat)?;
+    rows::block_copy(run.device, &mut cache.as_mut_slice(), device_pairs.as_slice(), block_elements)?;
+    let mut expected = widen(&host);
+    for (from, to) in pairs {
+        expected.copy_within(from * block_elements..(from + 1) * block_elements, to * block_elements);
+    }
+    let out = run.values(&cache)?;
+    run.compare("block_copy", format!("3 of {num_blocks} blocks of {block_elements}"), &out, &expected, 0.0);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use half::bf16;
 use super::super::buffer::DeviceBuffer;
 use super::super::error::CudaError;
 use super::super::graph::StepGraph;
+use super::super::ops::embedding::{EmbeddingTable, embed};
 use super::super::ops::linear::{self, Product, ProductOutput};
 use super::super::ops::rows;
 use super::super::staging::{ReadbackRing, StepUpload};
@@ -80,7 +81,8 @@ impl Chain {
         let ffn = self.gate_up.len() / hidden / 2;
         let mut residual = self.residual.as_mut_slice();
         let (tokens, table) = (self.tokens.as_slice(), self.table.as_slice());
-        rows::embed(device, tokens, table, 1.0, &mut residual, hidden)?;
+        let vocab = table.len() / hidden;
+        embed(device, tokens, EmbeddingTable::bf16([vocab, hidden], table)?, None, &mut residual)?;
         for _ in 0..6 {
             let norm = self.norm.as_slice();
             let mut normed = self.normed.as_mut_slice();
