@@ -5,8 +5,10 @@
 //! device: they come from the host's own batch, which was checked before it was uploaded.
 
 pub mod attention;
+pub mod cache_element;
 pub mod embedding;
 pub mod fill;
 pub mod linear;
+pub mod prefill;
 pub mod rows;
 pub mod step;
