@@ -80,6 +80,14 @@ pub enum KernelError {
         bytes: usize,
     },
 
+    /// The device itself failed, not the op: nothing that it computes can be relied on any more.
+    #[error("the device broke")]
+    DeviceBroken {
+        /// What its driver says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
     /// The system refused a thread.
     #[error("cannot start compute thread {thread_idx} of {num_threads}")]
     Thread {
@@ -91,6 +99,13 @@ pub enum KernelError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl KernelError {
+    /// Whether no later op can succeed either, because the device is lost to this process.
+    pub fn is_device_broken(&self) -> bool {
+        matches!(self, Self::DeviceBroken { .. })
+    }
 }
 
 /// Refuses a shape other than `expected`.
