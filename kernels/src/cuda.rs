@@ -39,7 +39,8 @@ pub use error::CudaError;
 pub use functions::KernelResources;
 pub use graph::{GraphBuckets, StepGraph};
 pub use probe::{
-    ComputeCapability, CudaProbe, DeviceInfo, DriverVersion, MIN_COMPUTE_CAPABILITY, MIN_DRIVER, probe,
+    ComputeCapability, CudaProbe, DeviceInfo, DriverVersion, MIN_COMPUTE_CAPABILITY, MIN_DRIVER, free_bytes,
+    probe,
 };
 pub use staging::{ReadbackRing, ReadbackTicket, StagedPart, StepUpload};
 pub use timer::DeviceTimer;
