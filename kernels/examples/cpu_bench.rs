@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use spillway_kernels::ops::{AttentionArguments, LinearArguments, attention, linear};
 use spillway_kernels::{
-    BatchLimits, BatchRow, ComputeType, CpuOptions, DType, Device, Isa, IsaChoice, KernelError, KvLayout,
-    PackedWeight, PagedKv, StepBatch, Tensor, WeightSource, WeightType, Workspace, WorkspaceLimits,
+    BatchLimits, BatchRow, ComputeType, CpuDevice, CpuOptions, DType, Device, Isa, IsaChoice, KernelError,
+    KvLayout, PackedWeight, PagedKv, StepBatch, Tensor, WeightSource, WeightType, Workspace, WorkspaceLimits,
 };
 
 /// More than any cache of a small machine.
@@ -33,10 +33,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(other) => return Err(format!("no instruction set `{other}`").into()),
     };
     let num_threads = arguments.next().map(|text| text.parse::<NonZeroUsize>()).transpose()?;
-    let device = Device::cpu(&CpuOptions { isa, num_threads })?;
-    match &device {
-        Device::Cpu(cpu) => println!("{} with {} threads", cpu.isa(), cpu.num_threads()),
-    }
+    let cpu = CpuDevice::new(&CpuOptions { isa, num_threads })?;
+    println!("{} with {} threads", cpu.isa(), cpu.num_threads());
+    let device = Device::Cpu(cpu);
     println!("type   n x k        1 row GB/s   1 row us   8 rows GOP/s   {PREFILL_TOKENS} rows GOP/s");
     let only = arguments.next();
     let chosen = |weight_type: &WeightType| only.as_deref().is_none_or(|only| only == weight_type.name());
@@ -88,7 +87,12 @@ impl Products {
                 PackedWeight::pack(device, &[source], ComputeType::Stored)
             })
             .collect();
-        let limits = WorkspaceLimits { max_tokens: PREFILL_TOKENS, max_columns: k, head_dim: 64 };
+        let limits = WorkspaceLimits {
+            max_tokens: PREFILL_TOKENS,
+            max_rows: PREFILL_TOKENS,
+            max_columns: k,
+            head_dim: 64,
+        };
         let x: Vec<f32> = (0..PREFILL_TOKENS * k).map(|index| (index % 97) as f32 / 97.0 - 0.5).collect();
         Ok(Self {
             device: device.clone(),
@@ -207,8 +211,10 @@ fn print_attention(device: &Device) -> Result<(), KernelError> {
     let kv = PagedKv::new(device, layout)?;
     let blocks: Vec<u32> = (0..512).collect();
     let limits = BatchLimits { max_tokens: 512, max_rows: 32, max_blocks: 16_384, block_size: 16 };
-    let mut workspace =
-        Workspace::new(device, WorkspaceLimits { max_tokens: 1, max_columns: 32, head_dim: 64 })?;
+    let mut workspace = Workspace::new(
+        device,
+        WorkspaceLimits { max_tokens: 1, max_rows: 1, max_columns: 32, head_dim: 64 },
+    )?;
     let qkv = Tensor::zeros(device, DType::F32, [512, 15 * 64])?;
     let mut out = Tensor::zeros(device, DType::F32, [512, 9 * 64])?;
     for (rows, start, tokens) in [(1, 200, 1), (1, 2000, 1), (16, 400, 1), (1, 0, 512), (1, 1536, 512)] {

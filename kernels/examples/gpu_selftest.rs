@@ -128,6 +128,7 @@ fn open(overlap: LaunchOverlap) -> Result<CudaDevice, CudaError> {
         arena: ArenaSize::Bytes(ARENA_BYTES),
         products: Products::Fastest,
         overlap,
+        records_steps: true,
     })
 }
 

@@ -6,12 +6,15 @@
 //! # Invariants
 //!
 //! - Every row has at least one token, and its block table covers all its positions.
-//! - `slots[t]` is where token `t`'s key and value go: `block * block_size + offset`.
+//! - `slots[t]` (but for padding) is where token `t`'s key and value go: `block * block_size + offset`.
 //! - Row `r` owns tokens `query_starts[r]..query_starts[r + 1]` and blocks
 //!   `block_starts[r]..block_starts[r + 1]`.
 
 use std::ops::Range;
 
+#[cfg(feature = "cuda")]
+use crate::cuda::dispatch::CudaBatch;
+use crate::device::Device;
 use crate::error::{KernelError, expect_at_most};
 
 /// The largest batch that a [`StepBatch`] is made for.
@@ -54,6 +57,11 @@ pub struct StepBatch {
     logit_tokens: Vec<u32>,
     largest_block: Option<u32>,
     largest_position: Option<u32>,
+    /// Rows that only fill the batch up to a size that is recorded; they are the last ones.
+    num_padding_rows: usize,
+    /// The batch in device memory, once it has been sent there.
+    #[cfg(feature = "cuda")]
+    on_gpu: Option<CudaBatch>,
 }
 
 impl StepBatch {
@@ -86,6 +94,9 @@ impl StepBatch {
             logit_tokens: Vec::with_capacity(limits.max_tokens),
             largest_block: None,
             largest_position: None,
+            num_padding_rows: 0,
+            #[cfg(feature = "cuda")]
+            on_gpu: None,
         };
         batch.clear();
         Ok(batch)
@@ -104,6 +115,65 @@ impl StepBatch {
         self.logit_tokens.clear();
         self.largest_block = None;
         self.largest_position = None;
+        self.num_padding_rows = 0;
+    }
+
+    /// Hands the finished batch to `device`; call it after the last row and before the first op.
+    ///
+    /// On a GPU a batch of decodes alone is filled up with rows of no sequence to a size whose step is recorded, so
+    /// there may be more tokens and rows afterwards. On the CPU nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// `KernelError::Cuda`, if the GPU refuses memory or the copy.
+    pub fn upload(&mut self, device: &Device) -> Result<(), KernelError> {
+        match device {
+            Device::Cpu(_) => {}
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => {
+                let mut on_gpu = match self.on_gpu.take() {
+                    Some(on_gpu) => on_gpu,
+                    None => CudaBatch::new(cuda, self.limits)?,
+                };
+                if let Some(num_rows) = on_gpu.padded_rows(self) {
+                    self.pad(num_rows);
+                }
+                let sent = on_gpu.send(self);
+                self.on_gpu = Some(on_gpu);
+                sent?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds rows of one token that belong to no sequence, up to `num_rows`. They want logits if all others do, so that
+    /// the step's shape follows from the number of rows.
+    #[cfg(feature = "cuda")]
+    fn pad(&mut self, num_rows: usize) {
+        let all_want_logits = self.logit_tokens.len() == self.num_rows();
+        while self.num_rows() < num_rows {
+            if all_want_logits {
+                self.logit_tokens.push(self.tokens.len() as u32);
+            }
+            self.tokens.push(0);
+            self.positions.push(0);
+            self.slots.push(crate::cuda::dispatch::PADDING_SLOT);
+            self.query_starts.push(self.tokens.len() as u32);
+            self.block_starts.push(self.blocks.len() as u32);
+            self.num_padding_rows += 1;
+        }
+    }
+
+    /// The batch in device memory.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_gpu(&self) -> Result<&CudaBatch, KernelError> {
+        self.on_gpu.as_ref().ok_or(KernelError::Cuda(crate::cuda::CudaError::NotUploaded))
+    }
+
+    /// Whether row `row_idx` is there only to fill up the batch.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn is_padding(&self, row_idx: usize) -> bool {
+        row_idx >= self.num_rows() - self.num_padding_rows
     }
 
     /// Adds one row. A refused row leaves the batch as it was.
@@ -160,19 +230,25 @@ impl StepBatch {
         self.limits
     }
 
-    /// How many tokens the step computes.
+    /// How many tokens the step computes, padding included.
     pub fn num_tokens(&self) -> usize {
         self.tokens.len()
     }
 
-    /// How many rows (sequences) it has.
+    /// How many rows (sequences) it has, padding included.
     pub fn num_rows(&self) -> usize {
         self.query_starts.len() - 1
     }
 
-    /// How many tokens need logits.
+    /// How many tokens need logits, padding included.
     pub fn num_logits(&self) -> usize {
         self.logit_tokens.len()
+    }
+
+    /// How many of those belong to sequences; they come first.
+    pub fn num_wanted_logits(&self) -> usize {
+        let num_real_tokens = self.tokens.len() - self.num_padding_rows;
+        self.logit_tokens.partition_point(|&token| (token as usize) < num_real_tokens)
     }
 
     /// Token ids: `[tokens]`.

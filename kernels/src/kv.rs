@@ -51,6 +51,24 @@ impl KvLayout {
         expect_at_most("head_dim", self.head_dim, MAX_HEAD_DIM)?;
         expect_at_most("slots", self.num_blocks.saturating_mul(self.block_size), u32::MAX as usize)
     }
+
+    /// Refuses what the GPU's kernels do not take.
+    #[cfg(feature = "cuda")]
+    fn check_for_gpu(&self) -> Result<(), KernelError> {
+        if self.dtype != DType::BF16 {
+            let (name, actual, expected) = ("KV cache on a GPU", self.dtype, DType::BF16);
+            return Err(KernelError::ElementType { name, actual, expected });
+        }
+        if ![64, 128, 256].contains(&self.head_dim) {
+            let (name, rule) = ("head_dim", "be 64, 128 or 256 on a GPU");
+            return Err(KernelError::Invalid { name, value: self.head_dim, rule });
+        }
+        if !self.block_size.is_multiple_of(16) {
+            let (name, rule) = ("block_size", "be a multiple of 16 on a GPU");
+            return Err(KernelError::Invalid { name, value: self.block_size, rule });
+        }
+        Ok(())
+    }
 }
 
 /// Keys and values of one layer: each `[blocks, kv_heads, block_size, head_dim]`.
@@ -70,6 +88,10 @@ impl PagedKv {
     /// [`KernelError::OutOfMemory`] if the device has no room.
     pub fn new(device: &Device, layout: KvLayout) -> Result<Self, KernelError> {
         layout.check()?;
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(_) = device {
+            layout.check_for_gpu()?;
+        }
         let rows = layout.num_blocks * layout.num_kv_heads * layout.block_size;
         let shape = [rows, layout.head_dim];
         Ok(Self {
@@ -92,6 +114,12 @@ impl PagedKv {
     /// The values: `[blocks * kv_heads * block_size, head_dim]`.
     pub fn values(&self) -> &Tensor {
         &self.values
+    }
+
+    /// Where the keys lie on a GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn device_address(&self) -> Option<u64> {
+        self.keys.view().device_address()
     }
 
     /// Keys and values, for writing.

@@ -15,6 +15,11 @@
 //!
 //! Models, files, tokens' meaning, sampling: nothing of ours is imported here.
 
+#![cfg_attr(
+    not(feature = "cuda"),
+    expect(clippy::unnecessary_wraps, reason = "only a GPU's arm of some functions can fail")
+)]
+
 pub mod batch;
 pub mod cpu;
 #[cfg(feature = "cuda")]
@@ -23,6 +28,7 @@ pub mod device;
 mod error;
 pub mod kv;
 pub mod ops;
+mod recorded;
 pub mod tensor;
 pub mod weight;
 
@@ -31,5 +37,6 @@ pub use cpu::{CpuDevice, CpuOptions, Isa, IsaChoice};
 pub use device::{Device, Workspace, WorkspaceLimits};
 pub use error::KernelError;
 pub use kv::{KvLayout, PagedKv};
+pub use recorded::RecordedSteps;
 pub use tensor::{DType, Tensor, TensorView, TensorViewMut};
 pub use weight::{ComputeType, PackedWeight, WeightSource, WeightType};

@@ -3,12 +3,16 @@
 //! Every tensor is row-major and without gaps, `[rows, columns]`; a vector is one row. A step uses the
 //! first `tokens` rows of a buffer made for the largest step, through [`Tensor::rows`].
 //!
-//! On the CPU, activations are f32.
+//! On the CPU, activations are f32; on a GPU, bf16 (see [`Device::activation_dtype`]).
 
 use std::fmt;
 
 use half::{bf16, f16};
 
+#[cfg(feature = "cuda")]
+use crate::cuda::dispatch::{CudaBytes, CudaBytesMut, CudaTensor};
+#[cfg(feature = "cuda")]
+use crate::cuda::{DeviceElement, DeviceSlice, DeviceSliceMut};
 use crate::device::Device;
 use crate::error::{KernelError, expect_at_most};
 
@@ -59,6 +63,8 @@ pub struct Tensor {
 #[derive(Debug)]
 enum Storage {
     Host(HostBuffer),
+    #[cfg(feature = "cuda")]
+    Cuda(CudaTensor),
 }
 
 /// A matrix borrowed for reading: `[rows, columns]`.
@@ -72,6 +78,8 @@ pub struct TensorView<'a> {
 #[derive(Debug, Clone, Copy)]
 enum ViewBytes<'a> {
     Host(&'a [u8]),
+    #[cfg(feature = "cuda")]
+    Cuda(CudaBytes<'a>),
 }
 
 /// A matrix borrowed for writing: `[rows, columns]`.
@@ -85,6 +93,8 @@ pub struct TensorViewMut<'a> {
 #[derive(Debug)]
 enum ViewBytesMut<'a> {
     Host(&'a mut [u8]),
+    #[cfg(feature = "cuda")]
+    Cuda(CudaBytesMut<'a>),
 }
 
 impl Tensor {
@@ -97,6 +107,8 @@ impl Tensor {
         let num_bytes = shape[0].saturating_mul(shape[1]).saturating_mul(dtype.size_bytes());
         let storage = match device {
             Device::Cpu(_) => Storage::Host(HostBuffer::zeroed(num_bytes)?),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => Storage::Cuda(CudaTensor::zeros(cuda, num_bytes)?),
         };
         Ok(Self { storage, dtype, shape })
     }
@@ -124,6 +136,12 @@ impl Tensor {
         let mut tensor = Self::zeros(device, dtype, shape)?;
         match &mut tensor.storage {
             Storage::Host(buffer) => encode(dtype, values, buffer),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(tensor) => {
+                let mut staged = HostBuffer::zeroed(values.len() * dtype.size_bytes())?;
+                encode(dtype, values, &mut staged);
+                tensor.upload(staged.as_slice())?;
+            }
         }
         Ok(tensor)
     }
@@ -139,33 +157,48 @@ impl Tensor {
     }
 
     /// The elements in host memory; `T` has the size of the tensor's type.
-    pub(crate) fn host<T: Element>(&self) -> &[T] {
+    pub(crate) fn host<T: Element>(&self) -> Result<&[T], KernelError> {
         assert!(size_of::<T>() == self.dtype.size_bytes(), "elements have the tensor's type");
         match &self.storage {
-            Storage::Host(buffer) => buffer.as_slice(),
+            Storage::Host(buffer) => Ok(buffer.as_slice()),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(_) => Err(KernelError::OtherDevice { name: "tensor" }),
         }
     }
 
     /// The elements in host memory, for writing; `T` has the size of the tensor's type.
-    pub(crate) fn host_mut<T: Element>(&mut self) -> &mut [T] {
+    pub(crate) fn host_mut<T: Element>(&mut self) -> Result<&mut [T], KernelError> {
         assert!(size_of::<T>() == self.dtype.size_bytes(), "elements have the tensor's type");
         match &mut self.storage {
-            Storage::Host(buffer) => buffer.as_mut_slice(),
+            Storage::Host(buffer) => Ok(buffer.as_mut_slice()),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(_) => Err(KernelError::OtherDevice { name: "tensor" }),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn num_bytes(&self) -> usize {
+        self.shape[0] * self.shape[1] * self.dtype.size_bytes()
     }
 
     /// All of it, for reading.
     pub fn view(&self) -> TensorView<'_> {
         let bytes = match &self.storage {
             Storage::Host(buffer) => ViewBytes::Host(buffer.as_slice()),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(tensor) => ViewBytes::Cuda(tensor.view(self.num_bytes())),
         };
         TensorView { bytes, dtype: self.dtype, shape: self.shape }
     }
 
     /// All of it, for writing.
     pub fn view_mut(&mut self) -> TensorViewMut<'_> {
+        #[cfg(feature = "cuda")]
+        let num_bytes = self.num_bytes();
         let bytes = match &mut self.storage {
             Storage::Host(buffer) => ViewBytesMut::Host(buffer.as_mut_slice()),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(tensor) => ViewBytesMut::Cuda(tensor.view_mut(num_bytes)),
         };
         TensorViewMut { bytes, dtype: self.dtype, shape: self.shape }
     }
@@ -180,6 +213,8 @@ impl Tensor {
         let num_bytes = num_rows * self.shape[1] * self.dtype.size_bytes();
         let bytes = match &self.storage {
             Storage::Host(buffer) => ViewBytes::Host(&buffer.as_slice()[..num_bytes]),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(tensor) => ViewBytes::Cuda(tensor.view(num_bytes)),
         };
         Ok(TensorView { bytes, dtype: self.dtype, shape: [num_rows, self.shape[1]] })
     }
@@ -194,6 +229,8 @@ impl Tensor {
         let num_bytes = num_rows * self.shape[1] * self.dtype.size_bytes();
         let bytes = match &mut self.storage {
             Storage::Host(buffer) => ViewBytesMut::Host(&mut buffer.as_mut_slice()[..num_bytes]),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(tensor) => ViewBytesMut::Cuda(tensor.view_mut(num_bytes)),
         };
         Ok(TensorViewMut { bytes, dtype: self.dtype, shape: [num_rows, self.shape[1]] })
     }
@@ -219,6 +256,60 @@ impl<'a> TensorView<'a> {
         expect_f32(name, self.dtype)?;
         match self.bytes {
             ViewBytes::Host(bytes) => Ok(buffer::cast(bytes)),
+            #[cfg(feature = "cuda")]
+            ViewBytes::Cuda(_) => Err(KernelError::OtherDevice { name }),
+        }
+    }
+
+    /// The elements, if they are of type `T` in device memory: `[rows * columns]`.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn as_device<T: DeviceElement>(
+        &self,
+        name: &'static str,
+    ) -> Result<DeviceSlice<'a, T>, KernelError> {
+        expect_element::<T>(name, self.dtype)?;
+        match self.bytes {
+            ViewBytes::Host(_) => Err(KernelError::OtherDevice { name }),
+            ViewBytes::Cuda(cuda) => {
+                Ok(cuda.bytes().cast().expect("a tensor holds whole elements at an aligned address"))
+            }
+        }
+    }
+
+    /// Where the elements lie on a GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn device_address(&self) -> Option<u64> {
+        match self.bytes {
+            ViewBytes::Host(_) => None,
+            ViewBytes::Cuda(cuda) => Some(cuda.bytes().pointer()),
+        }
+    }
+
+    /// The elements, which must be f32, in host memory: `[rows * columns]`. Those of a GPU are copied to the front of
+    /// `copy`, which holds at least as many; this waits for the GPU.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::ElementType`] for another type, [`KernelError::ByteLength`] if `copy` is too short.
+    pub fn f32_on_host<'b>(&self, name: &'static str, copy: &'b mut [f32]) -> Result<&'b [f32], KernelError>
+    where
+        'a: 'b,
+    {
+        #[cfg(not(feature = "cuda"))]
+        let _ = copy;
+        match self.bytes {
+            ViewBytes::Host(_) => self.as_f32(name),
+            #[cfg(feature = "cuda")]
+            ViewBytes::Cuda(_) => {
+                expect_f32(name, self.dtype)?;
+                let expected = self.shape[0] * self.shape[1];
+                let actual_bytes = size_of_val(copy);
+                let Some(copy) = copy.get_mut(..expected) else {
+                    return Err(KernelError::ByteLength { name, actual_bytes, expected_bytes: expected * 4 });
+                };
+                self.read_f32(copy)?;
+                Ok(copy)
+            }
         }
     }
 
@@ -238,6 +329,14 @@ impl<'a> TensorView<'a> {
         }
         match self.bytes {
             ViewBytes::Host(bytes) => decode(self.dtype, bytes, values),
+            #[cfg(feature = "cuda")]
+            ViewBytes::Cuda(cuda) if self.dtype == DType::F32 => cuda.read(buffer::bytes_mut(values))?,
+            #[cfg(feature = "cuda")]
+            ViewBytes::Cuda(cuda) => {
+                let mut staged = HostBuffer::zeroed(values.len() * self.dtype.size_bytes())?;
+                cuda.read(staged.as_mut_slice())?;
+                decode(self.dtype, staged.as_slice(), values);
+            }
         }
         Ok(())
     }
@@ -258,6 +357,8 @@ impl TensorViewMut<'_> {
     pub fn reborrow(&mut self) -> TensorViewMut<'_> {
         let bytes = match &mut self.bytes {
             ViewBytesMut::Host(bytes) => ViewBytesMut::Host(bytes),
+            #[cfg(feature = "cuda")]
+            ViewBytesMut::Cuda(cuda) => ViewBytesMut::Cuda(cuda.reborrow()),
         };
         TensorViewMut { bytes, dtype: self.dtype, shape: self.shape }
     }
@@ -266,6 +367,8 @@ impl TensorViewMut<'_> {
     pub fn as_view(&self) -> TensorView<'_> {
         let bytes = match &self.bytes {
             ViewBytesMut::Host(bytes) => ViewBytes::Host(bytes),
+            #[cfg(feature = "cuda")]
+            ViewBytesMut::Cuda(cuda) => ViewBytes::Cuda(cuda.as_view()),
         };
         TensorView { bytes, dtype: self.dtype, shape: self.shape }
     }
@@ -279,6 +382,23 @@ impl TensorViewMut<'_> {
         expect_f32(name, self.dtype)?;
         match &mut self.bytes {
             ViewBytesMut::Host(bytes) => Ok(buffer::cast_mut(bytes)),
+            #[cfg(feature = "cuda")]
+            ViewBytesMut::Cuda(_) => Err(KernelError::OtherDevice { name }),
+        }
+    }
+
+    /// The elements, if they are of type `T` in device memory: `[rows * columns]`.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn as_device_mut<T: DeviceElement>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<DeviceSliceMut<'_, T>, KernelError> {
+        expect_element::<T>(name, self.dtype)?;
+        match &mut self.bytes {
+            ViewBytesMut::Host(_) => Err(KernelError::OtherDevice { name }),
+            ViewBytesMut::Cuda(cuda) => {
+                Ok(cuda.bytes().cast().expect("a tensor holds whole elements at an aligned address"))
+            }
         }
     }
 }
@@ -288,6 +408,16 @@ fn expect_f32(name: &'static str, actual: DType) -> Result<(), KernelError> {
         Ok(())
     } else {
         Err(KernelError::ElementType { name, actual, expected: DType::F32 })
+    }
+}
+
+/// Refuses elements of another type than `T`.
+#[cfg(feature = "cuda")]
+fn expect_element<T: DeviceElement>(name: &'static str, actual: DType) -> Result<(), KernelError> {
+    match T::DTYPE {
+        Some(expected) if expected == actual => Ok(()),
+        Some(expected) => Err(KernelError::ElementType { name, actual, expected }),
+        None => Err(KernelError::Invalid { name, value: size_of::<T>(), rule: "hold floats" }),
     }
 }
 

@@ -10,6 +10,8 @@
 )]
 
 use crate::cpu::CpuWeight;
+#[cfg(feature = "cuda")]
+use crate::cuda::dispatch::CudaWeight;
 use crate::device::Device;
 use crate::error::KernelError;
 
@@ -72,6 +74,12 @@ impl<'a> WeightSource<'a> {
         [self.n, self.k]
     }
 
+    /// All bytes, row after row.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The bytes of row `row_idx`.
     pub(crate) fn row(&self, row_idx: usize) -> &'a [u8] {
         let row_bytes = self.bytes.len() / self.n;
@@ -102,6 +110,8 @@ pub struct PackedWeight {
 #[derive(Debug)]
 enum PackedStorage {
     Cpu(CpuWeight),
+    #[cfg(feature = "cuda")]
+    Cuda(CudaWeight),
 }
 
 impl PackedWeight {
@@ -130,6 +140,8 @@ impl PackedWeight {
         }
         let storage = match device {
             Device::Cpu(cpu) => PackedStorage::Cpu(CpuWeight::pack(cpu, sources, compute_type)?),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => PackedStorage::Cuda(CudaWeight::pack(cuda, sources, compute_type)?),
         };
         Ok(Self { storage, shape: [n, first.k] })
     }
@@ -143,13 +155,26 @@ impl PackedWeight {
     pub fn size_bytes(&self) -> usize {
         match &self.storage {
             PackedStorage::Cpu(weight) => weight.size_bytes(),
+            #[cfg(feature = "cuda")]
+            PackedStorage::Cuda(weight) => weight.size_bytes(),
         }
     }
 
     /// The weight in host memory.
-    pub(crate) fn as_cpu(&self) -> &CpuWeight {
+    pub(crate) fn as_cpu(&self) -> Result<&CpuWeight, KernelError> {
         match &self.storage {
-            PackedStorage::Cpu(weight) => weight,
+            PackedStorage::Cpu(weight) => Ok(weight),
+            #[cfg(feature = "cuda")]
+            PackedStorage::Cuda(_) => Err(KernelError::OtherDevice { name: "weight" }),
+        }
+    }
+
+    /// The weight on the GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn as_cuda(&self) -> Result<&CudaWeight, KernelError> {
+        match &self.storage {
+            PackedStorage::Cpu(_) => Err(KernelError::OtherDevice { name: "weight" }),
+            PackedStorage::Cuda(weight) => Ok(weight),
         }
     }
 }

@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use spillway_kernels::{BatchLimits, BatchRow, Device, StepBatch, ops};
+use spillway_kernels::{BatchLimits, BatchRow, Device, PagedKv, RecordedSteps, StepBatch};
 use spillway_types::BlockSize;
 
 use crate::batch::{ForwardBatch, InputToken};
@@ -46,6 +46,8 @@ pub(crate) struct Decoder {
     ropes: Vec<RopeTable>,
     buffers: Buffers,
     batch: StepBatch,
+    /// Of that batch.
+    recorded: RecordedSteps,
     row_scratch: RowScratch,
 }
 
@@ -73,7 +75,8 @@ impl Decoder {
             tokens: Vec::with_capacity(limits.max_num_batched_tokens as usize),
             blocks: Vec::with_capacity(limits.max_model_len as usize),
         };
-        Ok(Self { spec, limits, device, weights, ropes, buffers, batch, row_scratch })
+        let recorded = RecordedSteps::default();
+        Ok(Self { spec, limits, device, weights, ropes, buffers, batch, recorded, row_scratch })
     }
 
     /// Hands the batch to the kernels' own form.
@@ -82,6 +85,7 @@ impl Decoder {
         if self.batch.limits().block_size != block_tokens as usize {
             // Only in the first step, or when a test changes the cache under a decoder.
             self.batch = step_batch(&self.limits, block_tokens)?;
+            self.recorded = RecordedSteps::default();
         }
         self.batch.clear();
         let RowScratch { tokens, blocks } = &mut self.row_scratch;
@@ -111,59 +115,39 @@ impl Decoder {
                 num_logits: row.num_logits(),
             })?;
         }
-        Ok(())
+        Ok(self.batch.upload(&self.device)?)
     }
 
-    /// All layers and the final norm.
-    fn forward_layers(&mut self, kv: &mut KvCache) -> Result<(), ModelError> {
-        let num_tokens = self.batch.num_tokens();
-        ops::embed(
-            &self.device,
-            &self.batch,
-            &self.weights.embedding,
-            self.weights.embedding_scale,
-            self.buffers.residual.rows_mut(num_tokens)?,
-        )?;
-        let step = Step { spec: &self.spec, device: &self.device, batch: &self.batch, ropes: &self.ropes };
-        let buffers = &mut self.buffers;
-        let mut pending = Pending::Nothing;
-        let layers = self.weights.layers.iter().zip(&self.spec.layers);
-        for ((weights, layer), kv) in layers.zip(kv.layers_mut()) {
-            step.add_and_norm(pending, &weights.attention_norm, buffers)?;
-            step.attention(weights, layer, kv, buffers)?;
-            pending = Pending::Delta(weights.post_attention_norm.as_ref());
-            step.add_and_norm(pending, &weights.ffn_norm, buffers)?;
-            step.feed_forward(&weights.feed_forward, buffers)?;
-            pending = Pending::Delta(weights.post_ffn_norm.as_ref());
-        }
-        step.add_and_norm(pending, &self.weights.final_norm, buffers)
+    /// All layers and the final norm, and the logits of the first slice of tokens that need them.
+    fn forward_layers(&mut self, kv: &mut [PagedKv], slice: Range<usize>) -> Result<(), ModelError> {
+        let Self { spec, device, batch, ropes, weights, buffers, recorded, .. } = self;
+        let step = Step { spec, device, batch, ropes };
+        recorded.run(device, batch, kv, |kv| {
+            step.embed(weights, buffers)?;
+            let mut pending = Pending::Nothing;
+            for ((weights, layer), kv) in weights.layers.iter().zip(&spec.layers).zip(kv) {
+                step.add_and_norm(pending, &weights.attention_norm, buffers)?;
+                step.attention(weights, layer, kv, buffers)?;
+                pending = Pending::Delta(weights.post_attention_norm.as_ref());
+                step.add_and_norm(pending, &weights.ffn_norm, buffers)?;
+                step.feed_forward(&weights.feed_forward, buffers)?;
+                pending = Pending::Delta(weights.post_ffn_norm.as_ref());
+            }
+            step.add_and_norm(pending, &weights.final_norm, buffers)?;
+            step.head(weights, slice, buffers)
+        })
     }
 
-    /// The logits of some of the tokens that need them, as many as there is room for.
-    fn head(&mut self, slice: Range<usize>) -> Result<Logits<'_>, ModelError> {
-        let buffers = &mut self.buffers;
-        let num_logits = slice.len();
-        ops::gather_rows(
-            &self.device,
-            &self.batch,
-            slice,
-            buffers.normed.rows(self.batch.num_tokens())?,
-            buffers.gathered.rows_mut(num_logits)?,
-        )?;
-        ops::linear(
-            &self.device,
-            &mut buffers.workspace,
-            ops::LinearArguments {
-                x: buffers.gathered.rows(num_logits)?,
-                weight: self.weights.head.as_ref().unwrap_or(&self.weights.embedding),
-                bias: None,
-            },
-            buffers.logits.rows_mut(num_logits)?,
-        )?;
-        if let Some(cap) = self.spec.logit_soft_cap {
-            ops::soft_cap(&self.device, cap, buffers.logits.rows_mut(num_logits)?)?;
-        }
-        let logits = buffers.logits.rows(num_logits)?.as_f32("logits")?;
+    /// The logits of another slice.
+    fn forward_head(&mut self, slice: Range<usize>) -> Result<(), ModelError> {
+        let Self { spec, device, batch, ropes, weights, buffers, .. } = self;
+        Step { spec, device, batch, ropes }.head(weights, slice, buffers)
+    }
+
+    /// The first `num_logits` logits of the slice computed last.
+    fn logits(&mut self, num_logits: usize) -> Result<Logits<'_>, ModelError> {
+        let Buffers { logits, host_logits, .. } = &mut self.buffers;
+        let logits = logits.rows(num_logits)?.f32_on_host("logits", host_logits)?;
         Ok(Logits::new(logits, self.spec.vocab_size))
     }
 }
@@ -180,12 +164,17 @@ impl Model for Decoder {
         sink: &mut dyn FnMut(Logits<'_>),
     ) -> Result<(), ModelError> {
         self.fill_batch(batch, kv.block_size())?;
-        self.forward_layers(kv)?;
-        let num_logits = self.batch.num_logits();
         // Rows that sample fit one slice; the tokens of a prompt that is scored may take several.
         let slice_len = self.limits.max_num_seqs as usize;
-        for start in (0..num_logits).step_by(slice_len) {
-            sink(self.head(start..num_logits.min(start + slice_len))?);
+        let num_wanted = self.batch.num_wanted_logits();
+        let first = 0..self.batch.num_logits().min(slice_len);
+        self.forward_layers(kv.layers_mut(), first)?;
+        for start in (0..num_wanted).step_by(slice_len) {
+            let end = num_wanted.min(start + slice_len);
+            if start > 0 {
+                self.forward_head(start..end)?;
+            }
+            sink(self.logits(end - start)?);
         }
         Ok(())
     }

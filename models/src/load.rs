@@ -220,7 +220,8 @@ fn build_native(
 ) -> Result<Built, ModelError> {
     let weights = DecoderWeights::load(loader, spec)?;
     let size_bytes = weights.size_bytes() as u64;
-    let kv_dtype = loader.policy.kv_dtype(loader.source.dominant_type());
+    let stored_like = || loader.policy.kv_dtype(loader.source.dominant_type());
+    let kv_dtype = loader.device.only_kv_dtype().unwrap_or_else(stored_like);
     let decoder = Decoder::new(loader.device.clone(), spec.clone(), weights, *limits)?;
     Ok(Built {
         model: Box::new(decoder),

@@ -11,44 +11,38 @@ use cudarc::driver::sys::CUdeviceptr;
 use half::{bf16, f16};
 
 use super::arena::ArenaMemory;
+use crate::tensor::DType;
 
 mod sealed {
     pub trait Sealed {}
 }
 
 /// A type that kernels read and write. Every bit pattern of it is a value.
-pub trait DeviceElement: sealed::Sealed + Copy + Send + Sync + 'static {}
+pub trait DeviceElement: sealed::Sealed + Copy + Send + Sync + 'static {
+    /// The tensor type whose elements these are, if any.
+    const DTYPE: Option<DType>;
+}
 
 macro_rules! device_elements {
-    // One line for each type; the bodies are empty.
-    ($($element:ty),*) => { $(
+    // One line for each type.
+    ($($element:ty => $dtype:expr),* $(,)?) => { $(
         impl sealed::Sealed for $element {}
-        impl DeviceElement for $element {}
+        impl DeviceElement for $element {
+            const DTYPE: Option<DType> = $dtype;
+        }
     )* };
 }
-device_elements!(u8, i8, u16, u32, i32, u64, f32, f16, bf16, E4m3);
-
-/// A float of eight bits by its bits: sign, four bits of exponent, three of mantissa; largest 448.
-///
-/// Source: Micikevicius et al., "FP8 Formats for Deep Learning", 2022.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct E4m3(pub u8);
-
-impl E4m3 {
-    /// The number it stands for.
-    pub fn to_f64(self) -> f64 {
-        let (exponent, mantissa) = (self.0 >> 3 & 15, self.0 & 7);
-        if (exponent, mantissa) == (15, 7) {
-            return f64::NAN;
-        }
-        let magnitude = match exponent {
-            0 => f64::from(mantissa) / 512.0,
-            _ => f64::from(8 + mantissa) * 2.0_f64.powi(i32::from(exponent) - 10),
-        };
-        if self.0 & 0x80 == 0 { magnitude } else { -magnitude }
-    }
-}
+device_elements!(
+    u8 => None,
+    i8 => None,
+    u16 => None,
+    u32 => None,
+    i32 => None,
+    u64 => None,
+    f32 => Some(DType::F32),
+    f16 => Some(DType::F16),
+    bf16 => Some(DType::BF16),
+);
 
 /// An owned, typed range of the arena.
 #[derive(Debug)]

@@ -47,6 +47,8 @@ pub struct CudaConfig {
     pub products: Products,
     /// Whether kernels may overlap.
     pub overlap: LaunchOverlap,
+    /// Whether steps of decodes alone are recorded as CUDA graphs and replayed.
+    pub records_steps: bool,
 }
 
 /// An opened device. Cheap to clone; every clone is the same device, stream and arena.

@@ -106,6 +106,10 @@ pub enum CudaError {
         capacity_bytes: usize,
     },
 
+    /// An op was asked for a batch that was not sent to the device.
+    #[error("the step's batch was not uploaded before its first op")]
+    NotUploaded,
+
     /// Arguments of a kernel disagree.
     #[error("{op}: {what} is {found}, expected {expected}")]
     Shape {

@@ -7,7 +7,6 @@
 mod attention;
 mod embedding;
 mod linear;
-mod prefill;
 mod reference;
 mod rows;
 mod runtime;
@@ -17,7 +16,7 @@ use std::fmt;
 
 use half::bf16;
 
-use super::buffer::{DeviceBuffer, DeviceElement, E4m3};
+use super::buffer::{DeviceBuffer, DeviceElement};
 use super::device::CudaDevice;
 use super::error::CudaError;
 
@@ -83,7 +82,6 @@ pub fn selftest(
     rows::run(&mut run)?;
     linear::run(&mut run)?;
     attention::run(&mut run)?;
-    prefill::run(&mut run)?;
     step::run(&mut run)?;
     runtime::run(&mut run)?;
     Ok(SelfTestReport { seed, checks: run.checks })
@@ -152,12 +150,6 @@ trait ToF64: Copy {
 impl ToF64 for bf16 {
     fn to_f64(self) -> f64 {
         bf16::to_f64(self)
-    }
-}
-
-impl ToF64 for E4m3 {
-    fn to_f64(self) -> f64 {
-        E4m3::to_f64(self)
     }
 }
 

@@ -34,6 +34,8 @@ struct Pinned {
 
 // SAFETY: the memory is owned by this struct alone and reached through `&self`/`&mut self`.
 unsafe impl Send for Pinned {}
+// SAFETY: through `&self` the memory is only read.
+unsafe impl Sync for Pinned {}
 
 impl Pinned {
     fn new(device: &CudaDevice, capacity: usize, direction: Direction) -> Result<Self, CudaError> {

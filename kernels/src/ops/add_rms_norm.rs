@@ -71,6 +71,8 @@ pub fn add_rms_norm(
                 out.as_f32_mut("out")?,
             );
         }
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => crate::cuda::dispatch::add_rms_norm(cuda, arguments, residual, out)?,
     }
     Ok(())
 }

@@ -72,19 +72,25 @@ pub fn attention(
             let (keys, values) = (kv.keys(), kv.values());
             match layout.dtype {
                 DType::F32 => {
-                    let (keys, values) = (keys.host::<f32>(), values.host());
+                    let (keys, values) = (keys.host::<f32>()?, values.host()?);
                     cpu::attention(cpu, workspace, inputs, (keys, values), out);
                 }
                 DType::F16 => {
-                    let (keys, values) = (keys.host::<f16>(), values.host());
+                    let (keys, values) = (keys.host::<f16>()?, values.host()?);
                     cpu::attention(cpu, workspace, inputs, (keys, values), out);
                 }
                 DType::BF16 => {
-                    let (keys, values) = (keys.host::<bf16>(), values.host());
+                    let (keys, values) = (keys.host::<bf16>()?, values.host()?);
                     cpu::attention(cpu, workspace, inputs, (keys, values), out);
                 }
             }
         }
+        #[cfg(feature = "cuda")]
+        (Device::Cuda(cuda), Workspace::Cuda(workspace)) => {
+            crate::cuda::dispatch::attention(cuda, workspace, batch.on_gpu()?, arguments, out)?;
+        }
+        #[cfg(feature = "cuda")]
+        _ => return Err(KernelError::OtherDevice { name: "workspace" }),
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::error::{KernelError, expect_at_most, expect_shape};
 use crate::tensor::TensorViewMut;
 use crate::weight::PackedWeight;
 
-/// `out[t] = table[tokens[t]]`, in f32 on the CPU, and times `scale` if there is one.
+/// `out[t] = table[tokens[t]]` in f32, and times `scale` if there is one.
 ///
 /// A quantised table is widened row by row.
 ///
@@ -34,8 +34,10 @@ pub fn embed(
     }
     match device {
         Device::Cpu(cpu) => {
-            cpu::embed(cpu, batch.tokens(), table.as_cpu(), scale, out.as_f32_mut("out")?);
+            cpu::embed(cpu, batch.tokens(), table.as_cpu()?, scale, out.as_f32_mut("out")?);
         }
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => crate::cuda::dispatch::embed(cuda, batch.on_gpu()?, table, scale, out)?,
     }
     Ok(())
 }

@@ -86,7 +86,8 @@ impl ExpertsScratch {
     ///
     /// # Errors
     ///
-    /// [`KernelError::OutOfMemory`], or [`KernelError::OverLimit`] for more tokens or experts than 32 bits count.
+    /// [`KernelError::OutOfMemory`], [`KernelError::OverLimit`] for more tokens or experts than 32 bits count, or
+    /// `KernelError::CpuOnly` on a GPU.
     pub fn new(device: &Device, limits: ExpertsLimits) -> Result<Self, KernelError> {
         expect_at_most(
             "chosen experts",
@@ -94,6 +95,7 @@ impl ExpertsScratch {
             u32::MAX as usize,
         )?;
         expect_at_most("experts", limits.max_experts, u32::MAX as usize)?;
+        device.expect_cpu("a mixture of experts")?;
         let zeros = |columns| Tensor::zeros(device, DType::F32, [limits.max_tokens, columns]);
         Ok(Self {
             limits,
@@ -134,36 +136,25 @@ pub fn experts(
     let ExpertsArguments { x, router_logits, experts, num_active, weighting, activation } = arguments;
     let [_, hidden] = x.shape();
     let ExpertsScratch { routes, gathered, gate_up, activated, results, .. } = scratch;
-    match device {
-        Device::Cpu(cpu) => {
-            let choice = cpu::Choice { num_experts: experts.len(), num_active, weighting };
-            routes.choose(cpu, choice, router_logits.as_f32("router_logits")?);
-            out.as_f32_mut("out")?.fill(0.0);
-        }
-    }
+    let cpu = device.expect_cpu("a mixture of experts")?;
+    let choice = cpu::Choice { num_experts: experts.len(), num_active, weighting };
+    routes.choose(cpu, choice, router_logits.as_f32("router_logits")?);
+    out.as_f32_mut("out")?.fill(0.0);
     for (expert_idx, expert) in experts.iter().enumerate() {
         let chosen_by = routes.chosen_by(expert_idx);
         let num_tokens = chosen_by.tokens.len();
         if num_tokens == 0 {
             continue;
         }
-        match device {
-            Device::Cpu(_) => {
-                let mut gathered = gathered.rows_mut(num_tokens)?;
-                cpu::gather_rows(chosen_by.tokens, x.as_f32("x")?, gathered.as_f32_mut("gathered")?, hidden);
-            }
-        }
+        let mut rows = gathered.rows_mut(num_tokens)?;
+        cpu::gather_rows(chosen_by.tokens, x.as_f32("x")?, rows.as_f32_mut("gathered")?, hidden);
         let products = LinearArguments { x: gathered.rows(num_tokens)?, weight: &expert.gate_up, bias: None };
         linear(device, workspace, products, gate_up.rows_mut(num_tokens)?)?;
         gated_act(device, activation, gate_up.rows(num_tokens)?, activated.rows_mut(num_tokens)?)?;
         let products = LinearArguments { x: activated.rows(num_tokens)?, weight: &expert.down, bias: None };
         linear(device, workspace, products, results.rows_mut(num_tokens)?)?;
-        match device {
-            Device::Cpu(cpu) => {
-                let results = results.rows(num_tokens)?.as_f32("results")?;
-                cpu::add_weighted_rows(cpu, chosen_by, results, out.as_f32_mut("out")?, hidden);
-            }
-        }
+        let results = results.rows(num_tokens)?.as_f32("results")?;
+        cpu::add_weighted_rows(cpu, chosen_by, results, out.as_f32_mut("out")?, hidden);
     }
     Ok(())
 }

@@ -42,6 +42,8 @@ pub fn gated_act(
         Device::Cpu(cpu) => {
             cpu::gated_act(cpu, activation, gate_up.as_f32("gate_up")?, out.as_f32_mut("out")?, ffn);
         }
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => crate::cuda::dispatch::gated_act(cuda, activation, gate_up, out)?,
     }
     Ok(())
 }

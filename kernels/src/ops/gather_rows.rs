@@ -38,6 +38,8 @@ pub fn gather_rows(
             let tokens = &batch.logit_tokens()[range];
             cpu::gather_rows(tokens, x.as_f32("x")?, out.as_f32_mut("out")?, hidden);
         }
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => crate::cuda::dispatch::gather_rows(cuda, batch.on_gpu()?, range, x, out)?,
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ pub struct LinearArguments<'a> {
 
 /// `out = x * weight^T + bias`.
 ///
-/// With quantised weights, `x` is rounded to 8 bits with a scale for each token and block of 32; with
+/// On the CPU with quantised weights, `x` is rounded to 8 bits with a scale for each token and block of 32; with
 /// bf16 weights, to bf16. With f32 and f16 weights it stays as it is. Sums are in f32.
 ///
 /// # Shapes
@@ -53,9 +53,13 @@ pub fn linear(
         (Device::Cpu(cpu), Workspace::Cpu(workspace)) => {
             let bias = arguments.bias.map(|bias| bias.as_f32("bias")).transpose()?;
             let inputs =
-                cpu::LinearInputs { x: arguments.x.as_f32("x")?, weight: arguments.weight.as_cpu(), bias };
+                cpu::LinearInputs { x: arguments.x.as_f32("x")?, weight: arguments.weight.as_cpu()?, bias };
             cpu::linear(cpu, workspace, inputs, out.as_f32_mut("out")?)
         }
+        #[cfg(feature = "cuda")]
+        (Device::Cuda(cuda), Workspace::Cuda(_)) => crate::cuda::dispatch::linear(cuda, arguments, out),
+        #[cfg(feature = "cuda")]
+        _ => Err(KernelError::OtherDevice { name: "workspace" }),
     }
 }
 

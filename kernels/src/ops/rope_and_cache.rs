@@ -96,15 +96,19 @@ pub fn rope_and_cache(
             let (keys, values) = kv.parts_mut();
             match layout.dtype {
                 DType::F32 => {
-                    cpu::rope_and_cache::<f32>(cpu, rope, qkv, keys.host_mut(), values.host_mut());
+                    cpu::rope_and_cache::<f32>(cpu, rope, qkv, keys.host_mut()?, values.host_mut()?);
                 }
                 DType::F16 => {
-                    cpu::rope_and_cache::<f16>(cpu, rope, qkv, keys.host_mut(), values.host_mut());
+                    cpu::rope_and_cache::<f16>(cpu, rope, qkv, keys.host_mut()?, values.host_mut()?);
                 }
                 DType::BF16 => {
-                    cpu::rope_and_cache::<bf16>(cpu, rope, qkv, keys.host_mut(), values.host_mut());
+                    cpu::rope_and_cache::<bf16>(cpu, rope, qkv, keys.host_mut()?, values.host_mut()?);
                 }
             }
+        }
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => {
+            crate::cuda::dispatch::rope_and_cache(cuda, batch.on_gpu()?, arguments, qkv, kv)?;
         }
     }
     Ok(())

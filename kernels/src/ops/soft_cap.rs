@@ -19,6 +19,8 @@ use crate::tensor::TensorViewMut;
 pub fn soft_cap(device: &Device, cap: f32, mut x: TensorViewMut<'_>) -> Result<(), KernelError> {
     match device {
         Device::Cpu(cpu) => cpu::soft_cap(cpu, cap, x.as_f32_mut("x")?),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => crate::cuda::dispatch::soft_cap(cuda, cap, x)?,
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ pub(crate) fn devices() -> Vec<Device> {
 
 /// A workspace that fits every test.
 pub(crate) fn workspace(device: &Device) -> Workspace {
-    let limits = WorkspaceLimits { max_tokens: 128, max_columns: 2048, head_dim: 256 };
+    let limits = WorkspaceLimits { max_tokens: 128, max_rows: 32, max_columns: 2048, head_dim: 256 };
     Workspace::new(device, limits).expect("memory is there")
 }
 

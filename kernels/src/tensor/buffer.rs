@@ -162,6 +162,14 @@ pub(crate) fn cast_mut<T: Element>(bytes: &mut [u8]) -> &mut [T] {
     elements
 }
 
+/// The bytes of numbers.
+#[cfg(feature = "cuda")]
+pub(crate) fn bytes_mut<T: Element>(elements: &mut [T]) -> &mut [u8] {
+    let num_bytes = size_of_val(elements);
+    // SAFETY: the range is the slice's own, T has no padding, and any bytes are a T.
+    unsafe { std::slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), num_bytes) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,6 +28,8 @@ pub(super) struct Buffers {
     pub(super) gathered: Tensor,
     /// `[logits_of_a_slice, vocab]`
     pub(super) logits: Tensor,
+    /// Where logits of a device with memory of its own are copied to: as many.
+    pub(super) host_logits: Vec<f32>,
     /// There if any layer has experts.
     pub(super) mixture: Option<Mixture>,
     /// Scratch memory of the ops themselves.
@@ -51,10 +53,12 @@ impl Buffers {
         let tokens = limits.max_num_batched_tokens as usize;
         let rows = limits.max_num_seqs as usize;
         let ffn_size = spec.largest_ffn_size();
-        let zeros = |rows, columns| Tensor::zeros(device, DType::F32, [rows, columns]);
+        let zeros = |rows, columns| Tensor::zeros(device, device.activation_dtype(), [rows, columns]);
+        let exact = |rows, columns| Tensor::zeros(device, DType::F32, [rows, columns]);
+        let num_host_logits = if device.shares_host_memory() { 0 } else { rows * spec.vocab_size };
         let max_columns = spec.hidden_size.max(ffn_size).max(spec.q_size());
         Ok(Self {
-            residual: zeros(tokens, spec.hidden_size)?,
+            residual: exact(tokens, spec.hidden_size)?,
             delta: zeros(tokens, spec.hidden_size)?,
             normed: zeros(tokens, spec.hidden_size)?,
             qkv: zeros(tokens, spec.q_size() + 2 * spec.kv_size())?,
@@ -62,11 +66,12 @@ impl Buffers {
             gate_up: zeros(tokens, 2 * ffn_size)?,
             activated: zeros(tokens, ffn_size)?,
             gathered: zeros(rows, spec.hidden_size)?,
-            logits: zeros(rows, spec.vocab_size)?,
+            logits: exact(rows, spec.vocab_size)?,
+            host_logits: vec![0.0; num_host_logits],
             mixture: Mixture::new(device, spec, tokens)?,
             workspace: Workspace::new(
                 device,
-                WorkspaceLimits { max_tokens: tokens, max_columns, head_dim: spec.head_dim },
+                WorkspaceLimits { max_tokens: tokens, max_rows: rows, max_columns, head_dim: spec.head_dim },
             )?,
         })
     }

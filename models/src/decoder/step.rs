@@ -1,10 +1,14 @@
-//! One layer of one step: attention, then the feed-forward part, each added to the residual by the next norm.
+//! The parts of one step: the embedding, the two halves of a layer, the head.
+//!
+//! Of a layer: attention, then the feed-forward part, each added to the residual by the next norm.
+
+use std::ops::Range;
 
 use spillway_kernels::{Device, PagedKv, StepBatch, Tensor, ops};
 
 use super::buffers::Buffers;
 use super::rope_table::RopeTable;
-use super::weights::{FeedForwardWeights, LayerWeights};
+use super::weights::{DecoderWeights, FeedForwardWeights, LayerWeights};
 use crate::error::ModelError;
 use crate::spec::{DecoderSpec, LayerSpec};
 
@@ -26,6 +30,44 @@ pub(super) enum Pending<'a> {
 }
 
 impl Step<'_> {
+    /// `residual = embedding(tokens)`.
+    pub(super) fn embed(&self, weights: &DecoderWeights, buffers: &mut Buffers) -> Result<(), ModelError> {
+        let residual = buffers.residual.rows_mut(self.batch.num_tokens())?;
+        ops::embed(self.device, self.batch, &weights.embedding, weights.embedding_scale, residual)?;
+        Ok(())
+    }
+
+    /// `logits = head(normed)` for some of the tokens that need logits.
+    pub(super) fn head(
+        &self,
+        weights: &DecoderWeights,
+        slice: Range<usize>,
+        buffers: &mut Buffers,
+    ) -> Result<(), ModelError> {
+        let num_logits = slice.len();
+        ops::gather_rows(
+            self.device,
+            self.batch,
+            slice,
+            buffers.normed.rows(self.batch.num_tokens())?,
+            buffers.gathered.rows_mut(num_logits)?,
+        )?;
+        ops::linear(
+            self.device,
+            &mut buffers.workspace,
+            ops::LinearArguments {
+                x: buffers.gathered.rows(num_logits)?,
+                weight: weights.head.as_ref().unwrap_or(&weights.embedding),
+                bias: None,
+            },
+            buffers.logits.rows_mut(num_logits)?,
+        )?;
+        if let Some(cap) = self.spec.logit_soft_cap {
+            ops::soft_cap(self.device, cap, buffers.logits.rows_mut(num_logits)?)?;
+        }
+        Ok(())
+    }
+
     /// `residual += delta; normed = norm(residual)`.
     pub(super) fn add_and_norm(
         &self,

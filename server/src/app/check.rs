@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
-use spillway_kernels::Device;
+use spillway_kernels::CpuDevice;
 use spillway_models::{InspectOptions, Inspection, ModelSource, inspect};
 
 use super::{engine, memory};
@@ -75,7 +75,7 @@ fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<S
     };
     let inspection = inspect(&source, &options).with_context(|| format!("model {}", path.display()))?;
     let DeviceConfig::Cpu(cpu) = &config.device;
-    let device = Device::cpu(cpu)?;
+    let cpu = CpuDevice::new(cpu)?;
     let found = memory::find();
     let needs = needs(config, &inspection, found.available())?;
     let mut report = Map::new();
@@ -83,7 +83,7 @@ fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<S
     report.insert("tensors".to_owned(), facts::tensors(&inspection));
     report.insert("text".to_owned(), facts::text_assets(&inspection.text));
     report.insert("needs".to_owned(), needs.report);
-    report.insert("machine".to_owned(), facts::machine(&device, found));
+    report.insert("machine".to_owned(), facts::machine(&cpu, found));
     Ok((report, needs.problem))
 }
 

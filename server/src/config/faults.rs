@@ -25,8 +25,6 @@ pub enum StepFault {
     Panic,
     /// The model refuses the step.
     Error,
-    /// The device breaks.
-    Device,
     /// The step never ends.
     Hang,
     /// The logits of the token's row are no numbers.
@@ -37,7 +35,7 @@ impl FromStr for Fault {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "panic@template, or one of panic, error, device, hang, nan with @token=ID";
+        const EXPECTED: &str = "panic@template, or one of panic, error, hang, nan with @token=ID";
         if text == "panic@template" {
             return Ok(Self::TemplatePanic);
         }
@@ -45,7 +43,6 @@ impl FromStr for Fault {
         let kind = match kind {
             "panic" => StepFault::Panic,
             "error" => StepFault::Error,
-            "device" => StepFault::Device,
             "hang" => StepFault::Hang,
             "nan" => StepFault::Nan,
             _ => return Err(EXPECTED),

@@ -199,8 +199,8 @@ fn fused_sources_are_the_sources_side_by_side() {
                 assert_same_bits("part", &part[row * n..(row + 1) * n], &together[start..start + n]);
             }
             let (mut read, mut expected) = (vec![0.0; k], vec![0.0; k]);
-            fused.as_cpu().read_row(column + n - 1, &mut read);
-            weight.as_cpu().read_row(n - 1, &mut expected);
+            fused.as_cpu().expect("packed for the CPU").read_row(column + n - 1, &mut read);
+            weight.as_cpu().expect("packed for the CPU").read_row(n - 1, &mut expected);
             assert_same_bits("last row", &read, &expected);
             column += n;
         }
@@ -229,7 +229,7 @@ fn a_source_of_any_type_packed_as_a_float_is_its_numbers_rounded() {
                     let weight = PackedWeight::pack(&device, &[source], compute_type).expect("packs");
                     let mut row = vec![f32::NAN; k];
                     for (row_idx, expected) in expected.chunks(k).enumerate() {
-                        weight.as_cpu().read_row(row_idx, &mut row);
+                        weight.as_cpu().expect("packed for the CPU").read_row(row_idx, &mut row);
                         let what = format!("{source_type} as {compute_type:?}, {k} columns, row {row_idx}");
                         assert_same_bits(&what, &row, expected);
                     }

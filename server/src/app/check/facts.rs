@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs;
 
 use serde_json::{Map, Value, json};
-use spillway_kernels::Device;
+use spillway_kernels::CpuDevice;
 use spillway_models::{
     DecoderSpec, FeedForward, GgufVocabularyData, Inspection, ModelSource, RopeScaling, TextAssets,
     VocabularySource,
@@ -148,8 +148,7 @@ fn json_kind(json: &[u8]) -> String {
 }
 
 /// What was found on this machine.
-pub(super) fn machine(device: &Device, found: Found) -> Value {
-    let Device::Cpu(cpu) = device;
+pub(super) fn machine(cpu: &CpuDevice, found: Found) -> Value {
     json!({
         "instructions": cpu.isa().to_string(),
         "threads": cpu.num_threads(),

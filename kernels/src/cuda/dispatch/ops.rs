@@ -1,0 +1,158 @@
+//! Each op of [`crate::ops`] but attention as a launch.
+
+use std::ops::Range;
+
+use half::bf16;
+
+use super::batch::CudaBatch;
+use crate::cuda::CudaDevice;
+use crate::cuda::ops::embedding::{self, EmbeddingTable};
+use crate::cuda::ops::linear::{self, Product, ProductOutput};
+use crate::cuda::ops::rows::{self, Delta, Gate, HeadShape, Rope, RopePairs};
+use crate::error::KernelError;
+use crate::kv::{KvLayout, PagedKv};
+use crate::ops::{Activation, LinearArguments, NormArguments, RopeArguments, RopeStyle};
+use crate::tensor::{DType, TensorView, TensorViewMut};
+use crate::weight::PackedWeight;
+
+/// See [`crate::ops::embed`].
+pub(crate) fn embed(
+    device: &CudaDevice,
+    batch: &CudaBatch,
+    table: &PackedWeight,
+    scale: Option<f32>,
+    mut out: TensorViewMut<'_>,
+) -> Result<(), KernelError> {
+    let table = EmbeddingTable::bf16(table.shape(), table.as_cuda()?.as_bf16())?;
+    let mut out = out.as_device_mut::<f32>("out")?;
+    Ok(embedding::embed(device, batch.tokens()?, table, scale, &mut out)?)
+}
+
+/// See [`crate::ops::add_rms_norm`].
+pub(crate) fn add_rms_norm(
+    device: &CudaDevice,
+    arguments: NormArguments<'_>,
+    mut residual: TensorViewMut<'_>,
+    mut out: TensorViewMut<'_>,
+) -> Result<(), KernelError> {
+    let delta = match arguments.delta {
+        Some(delta) => Some(Delta {
+            x: delta.x.as_device("delta")?,
+            norm: delta.norm.map(|norm| norm.as_device("norm of the delta")).transpose()?,
+        }),
+        None => None,
+    };
+    let weight = arguments.weight.as_device::<f32>("weight")?;
+    let mut residual = residual.as_device_mut::<f32>("residual")?;
+    let mut out = out.as_device_mut::<bf16>("out")?;
+    Ok(rows::add_rms_norm(device, &mut residual, delta, weight, arguments.epsilon, &mut out)?)
+}
+
+/// See [`crate::ops::linear`]. The output may be bf16 (activations) or f32 (logits).
+pub(crate) fn linear(
+    device: &CudaDevice,
+    arguments: LinearArguments<'_>,
+    mut out: TensorViewMut<'_>,
+) -> Result<(), KernelError> {
+    let [n, k] = arguments.weight.shape();
+    let [m, _] = arguments.x.shape();
+    let product = Product {
+        x: arguments.x.as_device("x")?,
+        w: arguments.weight.as_cuda()?.as_bf16(),
+        bias: arguments.bias.map(|bias| bias.as_device("bias")).transpose()?,
+        m,
+        n,
+        k,
+    };
+    let out = match out.dtype() {
+        DType::F32 => ProductOutput::F32(out.as_device_mut("out")?),
+        DType::BF16 | DType::F16 => ProductOutput::Bf16(out.as_device_mut("out")?),
+    };
+    Ok(linear::product(device, &product, out)?)
+}
+
+/// See [`crate::ops::gated_act`].
+pub(crate) fn gated_act(
+    device: &CudaDevice,
+    activation: Activation,
+    gate_up: TensorView<'_>,
+    mut out: TensorViewMut<'_>,
+) -> Result<(), KernelError> {
+    let [_, ffn] = out.shape();
+    let gate = match activation {
+        Activation::Silu => Gate::Silu,
+        Activation::GeluTanh => Gate::GeluTanh,
+    };
+    let mut out = out.as_device_mut("out")?;
+    Ok(rows::gated_act(device, gate_up.as_device("gate_up")?, gate, &mut out, ffn)?)
+}
+
+/// See [`crate::ops::gather_rows`].
+pub(crate) fn gather_rows(
+    device: &CudaDevice,
+    batch: &CudaBatch,
+    range: Range<usize>,
+    x: TensorView<'_>,
+    mut out: TensorViewMut<'_>,
+) -> Result<(), KernelError> {
+    let [_, hidden] = x.shape();
+    let indices = batch.logit_tokens()?.slice(range);
+    match x.dtype() {
+        DType::F32 => {
+            let mut out = out.as_device_mut::<f32>("out")?;
+            rows::gather_rows(device, x.as_device("x")?, indices, &mut out, hidden)?;
+        }
+        DType::BF16 | DType::F16 => {
+            let mut out = out.as_device_mut::<bf16>("out")?;
+            rows::gather_rows(device, x.as_device("x")?, indices, &mut out, hidden)?;
+        }
+    }
+    Ok(())
+}
+
+/// See [`crate::ops::soft_cap`].
+pub(crate) fn soft_cap(device: &CudaDevice, cap: f32, mut x: TensorViewMut<'_>) -> Result<(), KernelError> {
+    Ok(rows::soft_cap(device, cap, &mut x.as_device_mut("x")?)?)
+}
+
+pub(super) fn head_shape(heads: usize, layout: &KvLayout) -> HeadShape {
+    HeadShape {
+        heads,
+        kv_heads: layout.num_kv_heads,
+        head_dim: layout.head_dim,
+        block_size: layout.block_size,
+    }
+}
+
+/// See [`crate::ops::rope_and_cache`].
+pub(crate) fn rope_and_cache(
+    device: &CudaDevice,
+    batch: &CudaBatch,
+    arguments: RopeArguments<'_>,
+    mut qkv: TensorViewMut<'_>,
+    kv: &mut PagedKv,
+) -> Result<(), KernelError> {
+    let shape = head_shape(arguments.num_heads, &kv.layout());
+    let [_, num_pairs] = arguments.cos.shape();
+    let norms = arguments.norms;
+    let rope = Rope {
+        positions: batch.positions()?,
+        slots: batch.slots()?,
+        cos: arguments.cos.as_device("cos")?,
+        sin: arguments.sin.as_device("sin")?,
+        rotary_dim: 2 * num_pairs,
+        pairs: match arguments.style {
+            RopeStyle::Halves => RopePairs::Halves,
+            RopeStyle::Neighbours => RopePairs::Interleaved,
+        },
+        q_norm: norms.map(|norms| norms.q.as_device("norm of q")).transpose()?,
+        k_norm: norms.map(|norms| norms.k.as_device("norm of k")).transpose()?,
+        epsilon: norms.map_or(0.0, |norms| norms.epsilon),
+    };
+    let (keys, values) = kv.parts_mut();
+    let (mut keys, mut values) = (keys.view_mut(), values.view_mut());
+    let mut keys = keys.as_device_mut("the KV cache")?;
+    let mut values = values.as_device_mut("the KV cache")?;
+    let mut qkv = qkv.as_device_mut("qkv")?;
+    Ok(rows::rope_and_cache(device, &mut qkv, &rope, &mut keys, &mut values, shape)?)
+}
