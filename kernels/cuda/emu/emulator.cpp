@@ -5,6 +5,7 @@
 // disagree about a barrier: a fault.
 #include "emulator.hpp"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -66,28 +67,54 @@ struct Block {
 
 Block block;
 
+const char* kernel_name = "";
+
 [[noreturn]] void fault(const char* what) {
-    fprintf(stderr, "emulator: %s: block (%u,%u,%u) thread (%u,%u,%u)\n", what, block_index.x, block_index.y, block_index.z, thread_index.x, thread_index.y, thread_index.z);
+    fprintf(stderr, "emulator: %s: %s%sblock (%u,%u,%u) thread (%u,%u,%u)\n", what, kernel_name, *kernel_name ? " " : "", block_index.x, block_index.y, block_index.z, thread_index.x,
+            thread_index.y, thread_index.z);
     fflush(nullptr);
     _exit(3);
 }
 
-void on_bad_access(int, siginfo_t*, void*) { fault("access outside every buffer"); }
+// What the program does with bad accesses that are not a kernel's.
+struct sigaction of_segv, of_bus;
+// The thread that is inside a launch, while one is.
+volatile bool is_launching = false;
+pthread_t launching_thread;
+
+void on_bad_access(int number, siginfo_t*, void*) {
+    if (is_launching && pthread_equal(pthread_self(), launching_thread)) fault("access outside every buffer");
+    // The access is made again when this returns, and is then the program's own affair.
+    sigaction(number, number == SIGSEGV ? &of_segv : &of_bus, nullptr);
+}
+
+// The handler needs a stack of its own, since a fiber may have left its stack, and a larger one than other people's: it prints.
+class HandlerStack {
+  public:
+    HandlerStack() {
+        static thread_local unsigned char memory[64 << 10];
+        stack_t mine{};
+        mine.ss_sp = memory;
+        mine.ss_size = sizeof memory;
+        sigaltstack(&mine, &others);
+    }
+    ~HandlerStack() { sigaltstack(&others, nullptr); }
+    HandlerStack(const HandlerStack&) = delete;
+    HandlerStack& operator=(const HandlerStack&) = delete;
+
+  private:
+    stack_t others{};
+};
 
 void catch_bad_accesses() {
-    static bool done = false;
-    if (done) return;
-    done = true;
-    static unsigned char handler_stack[64 << 10];
-    stack_t stack{};
-    stack.ss_sp = handler_stack;
-    stack.ss_size = sizeof handler_stack;
-    sigaltstack(&stack, nullptr);
+    struct sigaction now {};
+    sigaction(SIGSEGV, nullptr, &now);
+    if (now.sa_sigaction == on_bad_access) return;
     struct sigaction action {};
     action.sa_sigaction = on_bad_access;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigaction(SIGSEGV, &action, nullptr);
-    sigaction(SIGBUS, &action, nullptr);
+    sigaction(SIGSEGV, &action, &of_segv);
+    sigaction(SIGBUS, &action, &of_bus);
 }
 
 #ifdef __x86_64__
@@ -235,7 +262,11 @@ void take_room(unsigned threads, size_t dynamic_bytes) {
 }  // namespace
 
 void launch(const Launch& launch, const std::function<void()>& kernel) {
+    HandlerStack handler_stack;
     catch_bad_accesses();
+    kernel_name = launch.kernel;
+    launching_thread = pthread_self();
+    is_launching = true;
     grid_extent = launch.grid;
     block_extent = launch.block;
     unsigned threads = launch.block.x * launch.block.y * launch.block.z;
@@ -246,12 +277,14 @@ void launch(const Launch& launch, const std::function<void()>& kernel) {
     std::vector<unsigned> order(threads);
     for (unsigned i = 0; i < threads; i++) order[i] = i;
     uint64_t random = launch.seed;
-    for (unsigned z = 0; z < launch.grid.z; z++)
-        for (unsigned y = 0; y < launch.grid.y; y++)
-            for (unsigned x = 0; x < launch.grid.x; x++) {
-                block_index = {x, y, z};
-                run_block(order, random);
-            }
+    std::vector<uint64_t> blocks(static_cast<uint64_t>(launch.grid.x) * launch.grid.y * launch.grid.z);
+    for (uint64_t i = 0; i < blocks.size(); i++) blocks[i] = i;
+    for (uint64_t i = blocks.size(); i > 1; i--) std::swap(blocks[i - 1], blocks[next_random(random) % i]);
+    for (uint64_t at : blocks) {
+        block_index = {static_cast<unsigned>(at % launch.grid.x), static_cast<unsigned>(at / launch.grid.x % launch.grid.y), static_cast<unsigned>(at / launch.grid.x / launch.grid.y)};
+        run_block(order, random);
+    }
+    is_launching = false;
 }
 
 unsigned char* dynamic_shared() { return block.shared; }

@@ -1,4 +1,4 @@
-// Runs a CUDA kernel on the CPU: one fiber a thread, one block after another, in an order shuffled by a seed.
+// Runs a CUDA kernel on the CPU: one fiber a thread, one block after another, blocks and threads in an order shuffled by a seed.
 //
 // What it finds: wrong results on ragged shapes; reads of shared memory nobody wrote and of asynchronous copies that were not
 // waited for (both are poisoned with NaN bits); accesses past the end of a buffer or of shared memory (a guard page follows each);
@@ -6,7 +6,7 @@
 // as an order of threads exists that shows them (every test runs under several).
 // What it does not: timing, races that no order of whole-thread runs shows, instructions of sm_90a.
 //
-// Included by `port.cuh` where nvcc does not compile; nothing else includes it but the test driver.
+// Included by `port.cuh` where nvcc does not compile; nothing else includes it but the tests and the stand-in for the driver.
 #pragma once
 #include <math.h>
 
@@ -22,7 +22,10 @@
 #define SHARED_ARRAY(type, name, count)              \
     static emu::SharedArray<type, (count)> name##_of; \
     type* const name = name##_of.in_this_block()
+// Whoever lists the kernels defines it otherwise, and reads their names from what the preprocessor leaves.
+#ifndef KERNEL
 #define KERNEL(max_threads, min_blocks) inline void
+#endif
 #define DEVICE inline
 #define HOST_AND_DEVICE inline
 
@@ -39,6 +42,7 @@ struct Launch {
     Index3 grid{1, 1, 1}, block{1, 1, 1};
     size_t dynamic_bytes = 0;
     uint64_t seed = 0;
+    const char* kernel = "";  // for the message of a fault
 };
 
 // The index of the running thread, of its block, and the two extents, as the kernel sees them.
@@ -47,7 +51,8 @@ extern Index3 thread_index, block_index, block_extent, grid_extent;
 // Counts blocks since the program started; a SharedArray poisons itself when it changes.
 extern uint64_t block_generation;
 
-// Runs `kernel` once for each thread of each block. Prints the reason and exits with status 3 on a fault.
+// Runs `kernel` once for each thread of each block, in an order that the seed gives. Prints the reason and exits with status 3 on a
+// fault. One launch at a time, from whichever thread.
 void launch(const Launch& launch, const std::function<void()>& kernel);
 
 // The block's dynamic shared memory, with a guard page behind it.

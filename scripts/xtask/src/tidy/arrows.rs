@@ -9,7 +9,7 @@ enum May {
     Only(&'static [&'static str]),
 }
 
-const ARROWS: [(&str, May); 13] = [
+const ARROWS: [(&str, May); 14] = [
     ("spillway", May::Anything),
     ("spillway-tests", May::Anything),
     ("xtask", May::Anything),
@@ -29,6 +29,7 @@ const ARROWS: [(&str, May); 13] = [
     ("spillway-api", May::Only(&["spillway-types"])),
     ("spillway-types", May::Only(&[])),
     ("spillway-kernels", May::Only(&[])),
+    ("spillway-emulated-driver", May::Only(&[])),
 ];
 
 /// Complains about each arrow that is not drawn. Tests may import more than the code they test.

@@ -1,0 +1,50 @@
+// What the Rust bindings can reach and the stand-in does not model: each call says so and is refused.
+//
+// A missing name would end the process at the first call of it, in the bindings; a refusal is an error that the caller reports.
+// Parameters are left out: a C caller may pass more than the callee takes.
+#include "driver.hpp"
+
+#define ABSENT(name) \
+    EXPORT CUresult name() { return driver::refuse(CUDA_ERROR_NOT_SUPPORTED, #name " is not modelled"); }
+
+ABSENT(cuCtxCreate_v3)
+ABSENT(cuCtxCreate_v4)
+ABSENT(cuCtxDestroy_v2)
+ABSENT(cuCtxGetCacheConfig)
+ABSENT(cuCtxGetLimit)
+ABSENT(cuCtxGetStreamPriorityRange)
+ABSENT(cuCtxSetCacheConfig)
+ABSENT(cuCtxSetFlags)
+ABSENT(cuCtxSetLimit)
+ABSENT(cuDestroyExternalMemory)
+ABSENT(cuDeviceGetDefaultMemPool)
+ABSENT(cuDeviceGetMemPool)
+ABSENT(cuDeviceSetMemPool)
+ABSENT(cuExternalMemoryGetMappedBuffer)
+ABSENT(cuFuncSetCacheConfig)
+ABSENT(cuGetProcAddress_v2)
+ABSENT(cuImportExternalMemory)
+ABSENT(cuLaunchCooperativeKernel)
+ABSENT(cuLaunchHostFunc)
+ABSENT(cuMemAdvise_v2)
+ABSENT(cuMemAllocAsync)
+ABSENT(cuMemAllocFromPoolAsync)
+ABSENT(cuMemAllocManaged)
+ABSENT(cuMemFreeAsync)
+ABSENT(cuMemPoolCreate)
+ABSENT(cuMemPoolDestroy)
+ABSENT(cuMemPoolGetAttribute)
+ABSENT(cuMemPoolSetAttribute)
+ABSENT(cuMemPoolTrimTo)
+ABSENT(cuMemPrefetchAsync_v2)
+ABSENT(cuMemcpyPeerAsync)
+ABSENT(cuModuleGetGlobal_v2)
+ABSENT(cuModuleLoad)
+ABSENT(cuOccupancyAvailableDynamicSMemPerBlock)
+ABSENT(cuOccupancyMaxActiveBlocksPerMultiprocessor)
+ABSENT(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags)
+ABSENT(cuOccupancyMaxActiveClusters)
+ABSENT(cuOccupancyMaxPotentialBlockSize)
+ABSENT(cuOccupancyMaxPotentialBlockSizeWithFlags)
+ABSENT(cuOccupancyMaxPotentialClusterSize)
+ABSENT(cuStreamAttachMemAsync)
