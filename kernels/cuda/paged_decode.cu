@@ -3,7 +3,7 @@
 //   out[s, h, :] = softmax(scale * q[s, h, :] . K[s, :, g, :]^T) V[s, :, g, :],  g = h / (heads / kv_heads)
 //
 //   qkv           [T, qkv_stride]                         bf16   the heads of q stand first in a row
-//   k_cache       [blocks, kv_heads, block_size, D]       bf16   block_size a multiple of 16; v_cache alike
+//   k_cache       [blocks, kv_heads, block_size, D]       bf16 or e4m3; block_size a multiple of 16; v_cache alike
 //   query_rows    [S]                                     u32    row of qkv and out of each sequence; null: s itself
 //   block_tables  [S, table_stride]                       u32    entries past the last used one are never read
 //   kv_lens       [S]                                     u32    0 for a padding row: its out is zero
@@ -12,9 +12,11 @@
 //   counters      [S, kv_heads * head_groups]             u32    zero before and after
 //   out           [T, heads * D]                          bf16
 //
+// D        is a kernel's own 64, 128 or 256, or for `_upto` kernels head_dim, a multiple of 16 up to that: the columns from D on are
+//          zeros in shared memory, which nobody reads from the cache.
 // Grid     (kv_heads * head_groups, S, max_splits), 128 threads, head_groups = ceil(heads / kv_heads / 16). Splits past a sequence's
 //          end leave at once, so that one graph serves every length.
-// Shared   4 warps * 3 stages * 64 D bytes.
+// Shared   4 warps * 3 stages * 64 D bytes, half of it for e4m3, with D rounded up to 64, 128 or 256.
 // How      Up to 16 query heads of one KV head are the 16 rows of a tensor-core tile, so K and V are read once for all of them. The
 //          four warps take tiles of 16 keys in turn, each with its own running maximum, and are merged at the end. As in `product.cuh`
 //          each lane copies what it will itself use, so the ring needs no barrier: of K 16 bytes of a key's row, with the order of D
@@ -28,7 +30,7 @@
 // Trusts   kernels/src/ops/attention.rs; ceil(kv_len / split_keys) <= gridDim.z.
 // Tested   emu/test_attention.cpp, against f64.
 // Source   Dao et al., "Flash-Decoding", 2023; Kwon et al., "PagedAttention", 2023.
-#include "ptx.cuh"
+#include "kv_element.cuh"
 
 namespace paged_decode_detail {
 
@@ -40,14 +42,26 @@ constexpr u32 PARTIAL_TAIL = 8;
 constexpr float LOG2_E = 1.4426950408889634f;
 constexpr float NOTHING = -INFINITY;
 
+template <class Element>
 struct Arguments {
-    const bf16 *qkv, *k_cache, *v_cache;
+    const bf16* qkv;
+    const typename Element::Stored *k_cache, *v_cache;
     const u32 *query_rows, *block_tables, *kv_lens, *split_keys;
     float* partial;
     u32* counters;
     bf16* out;
-    u32 qkv_stride, heads, kv_heads, block_size, table_stride, window;
+    u32 qkv_stride, heads, kv_heads, head_dim, block_size, table_stride, window;
     float scale, softcap;
+};
+
+// What a kernel is made for: heads of exactly D columns, or of up to D.
+template <u32 D_, bool EXACT, class Element_>
+struct Form {
+    static constexpr u32 D = D_;
+    using Element = Element_;
+    using Args = Arguments<Element>;
+    static DEVICE u32 head_dim(const Args& args) { return EXACT ? D : args.head_dim; }
+    static DEVICE bool has_column(const Args& args, u32 column) { return EXACT || column < args.head_dim; }
 };
 
 // Which heads and keys this CTA has.
@@ -55,10 +69,10 @@ struct Work {
     u32 sequence, kv_head, first_head, num_heads, kv_len, first_key, end_key, split, num_splits;
 };
 
-// Pieces of 16 bytes a lane holds of 16 keys: of K two rows, of V four.
-template <u32 D>
+// Pieces of eight numbers a lane holds of 16 keys: of K two rows, of V four.
+template <class F>
 struct Pieces {
-    static constexpr u32 K = 2 * (D / 32), V = 4 * (D / 64), STAGE_BYTES = (K + V) * WARP * 16;
+    static constexpr u32 K = 2 * (F::D / 32), V = 4 * (F::D / 64), BYTES = F::Element::PIECE_BYTES, STAGE_BYTES = (K + V) * WARP * BYTES;
 };
 
 // A warp's running softmax: m and l for rows g and g + 8, sums for its columns.
@@ -67,49 +81,58 @@ struct Running {
     float maximum[2], weight[2], sums[D / 8][4];
 };
 
-template <u32 D>
+template <class F>
 struct Loader {
-    const Arguments& args;
+    static constexpr u32 D = F::D;
+    const typename F::Args& args;
     const Work& work;
     u8* ring;
     const u32* table;
     u32 next_block;
 
-    DEVICE Loader(const Arguments& a, const Work& w, u8* shared)
-        : args(a), work(w), ring(shared + threadIdx.x / WARP * STAGES * Pieces<D>::STAGE_BYTES + threadIdx.x % WARP * 16),
+    DEVICE Loader(const typename F::Args& a, const Work& w, u8* shared)
+        : args(a), work(w), ring(shared + threadIdx.x / WARP * STAGES * Pieces<F>::STAGE_BYTES + threadIdx.x % WARP * Pieces<F>::BYTES),
           table(a.block_tables + static_cast<u64>(w.sequence) * a.table_stride), next_block(0) {}
 
-    DEVICE Vec16* piece(u32 stage, u32 index) const { return reinterpret_cast<Vec16*>(ring + stage * Pieces<D>::STAGE_BYTES + index * WARP * 16); }
+    DEVICE u8* piece(u32 stage, u32 index) const { return ring + stage * Pieces<F>::STAGE_BYTES + index * WARP * Pieces<F>::BYTES; }
+    DEVICE Vec16 widened(u32 stage, u32 index) const { return F::Element::widen_piece(piece(stage, index)); }
 
     // Asks for the block that holds `key`, one tile before it is needed.
     DEVICE void look_up(u32 key) {
         if (key < work.end_key) next_block = table[key / args.block_size];
     }
 
-    // Starts the copies of the 16 keys from `key` on; keys past the end become zero.
+    // Starts the copies of the 16 keys from `key` on; keys past the end, and columns a head does not have, become zero.
     DEVICE void load(u32 key, u32 stage) const {
-        u32 lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
-        u64 base = ((static_cast<u64>(next_block) * args.kv_heads + work.kv_head) * args.block_size + key % args.block_size) * D;
+        u32 lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, head_dim = F::head_dim(args);
+        u64 base = ((static_cast<u64>(next_block) * args.kv_heads + work.kv_head) * args.block_size + key % args.block_size) * head_dim;
 #pragma unroll
         for (u32 i = 0; i < 2; i++) {
             bool valid = key + 8 * i + g < work.end_key;
 #pragma unroll
-            for (u32 j = 0; j < D / 32; j++) copy_async_16(piece(stage, i * (D / 32) + j), args.k_cache + base + (8 * i + g) * D + 32 * j + 8 * t, valid);
+            for (u32 j = 0; j < D / 32; j++) {
+                bool inside = F::has_column(args, 32 * j + 8 * t);
+                F::Element::copy_piece(piece(stage, i * (D / 32) + j), args.k_cache + base + (8 * i + g) * head_dim + (inside ? 32 * j + 8 * t : 0), valid && inside);
+            }
         }
 #pragma unroll
         for (u32 i = 0; i < 4; i++) {
             u32 row = 2 * t + i % 2 + i / 2 * 8;
             bool valid = key + row < work.end_key;
 #pragma unroll
-            for (u32 j = 0; j < D / 64; j++) copy_async_16(piece(stage, Pieces<D>::K + i * (D / 64) + j), args.v_cache + base + row * D + 64 * j + 8 * g, valid);
+            for (u32 j = 0; j < D / 64; j++) {
+                bool inside = F::has_column(args, 64 * j + 8 * g);
+                F::Element::copy_piece(piece(stage, Pieces<F>::K + i * (D / 64) + j), args.v_cache + base + row * head_dim + (inside ? 64 * j + 8 * g : 0), valid && inside);
+            }
         }
     }
 };
 
 // Scores of 16 keys, scaled to base 2 and masked: [tile of 8 keys][fragment].
-template <u32 D>
-DEVICE void score(const Loader<D>& loader, u32 stage, u32 key, const Vec16 (&q)[D / 32][2], float (&scores)[2][4]) {
-    const Arguments& args = loader.args;
+template <class F>
+DEVICE void score(const Loader<F>& loader, u32 stage, u32 key, const Vec16 (&q)[F::D / 32][2], float (&scores)[2][4]) {
+    constexpr u32 D = F::D;
+    const typename F::Args& args = loader.args;
     u32 t = threadIdx.x % 4;
 #pragma unroll
     for (u32 i = 0; i < 2; i++) {
@@ -117,7 +140,7 @@ DEVICE void score(const Loader<D>& loader, u32 stage, u32 key, const Vec16 (&q)[
         for (u32 c = 0; c < 4; c++) scores[i][c] = 0.0f;
 #pragma unroll
         for (u32 j = 0; j < D / 32; j++) {
-            Vec16 k = *loader.piece(stage, i * (D / 32) + j);
+            Vec16 k = loader.widened(stage, i * (D / 32) + j);
             multiply_16x8x16(scores[i], q[j][0].x, q[j][1].x, q[j][0].y, q[j][1].y, k.x, k.y);
             multiply_16x8x16(scores[i], q[j][0].z, q[j][1].z, q[j][0].w, q[j][1].w, k.z, k.w);
         }
@@ -168,15 +191,16 @@ DEVICE void rescale(Running<D>& run, float (&scores)[2][4]) {
 DEVICE u32 word_of(const Vec16& v, u32 i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
 
 // Adds the weighted values of 16 keys. Tile 8 j + e of the sums holds columns 64 j + 8 n + e, n = 0..8.
-template <u32 D>
-DEVICE void accumulate(const Loader<D>& loader, u32 stage, const float (&weights)[2][4], Running<D>& run) {
+template <class F>
+DEVICE void accumulate(const Loader<F>& loader, u32 stage, const float (&weights)[2][4], Running<F::D>& run) {
+    constexpr u32 D = F::D;
     u32 p[4] = {pack_bf16(weights[0][0], weights[0][1]), pack_bf16(weights[0][2], weights[0][3]), pack_bf16(weights[1][0], weights[1][1]),
                 pack_bf16(weights[1][2], weights[1][3])};
 #pragma unroll
     for (u32 j = 0; j < D / 64; j++) {
         Vec16 v[4];
 #pragma unroll
-        for (u32 i = 0; i < 4; i++) v[i] = *loader.piece(stage, Pieces<D>::K + i * (D / 64) + j);
+        for (u32 i = 0; i < 4; i++) v[i] = loader.widened(stage, Pieces<F>::K + i * (D / 64) + j);
 #pragma unroll
         for (u32 e = 0; e < 8; e++) {
             u32 selector = e % 2 ? 0x7632 : 0x5410;
@@ -236,10 +260,11 @@ DEVICE void store_four(bf16* to, const Float4& v, float factor) {
 }
 
 // Merges the warps; writes the result, or this split's part of it.
-template <u32 D>
-DEVICE void merge_warps(const Arguments& args, const Work& work, const Meeting<D>& meeting, bf16* out) {
-    for (u32 i = threadIdx.x; i < work.num_heads * (D / 4); i += WARPS * WARP) {
-        u32 row = i / (D / 4), column = i % (D / 4) * 4;
+template <class F>
+DEVICE void merge_warps(const typename F::Args& args, const Work& work, const Meeting<F::D>& meeting, bf16* out) {
+    u32 head_dim = F::head_dim(args), quarter = head_dim / 4;
+    for (u32 i = threadIdx.x; i < work.num_heads * quarter; i += WARPS * WARP) {
+        u32 row = i / quarter, column = i % quarter * 4;
         float maximum = NOTHING, weight = 0.0f;
 #pragma unroll
         for (u32 w = 0; w < WARPS; w++) maximum = fmaxf(maximum, meeting.maxima[w * HEAD_ROWS + row]);
@@ -249,30 +274,31 @@ DEVICE void merge_warps(const Arguments& args, const Work& work, const Meeting<D
         for (u32 w = 0; w < WARPS; w++) {
             float factor = exp2_fast(meeting.maxima[w * HEAD_ROWS + row] - shift);
             weight += meeting.weights[w * HEAD_ROWS + row] * factor;
-            add_scaled(sum, *reinterpret_cast<const Float4*>(meeting.sums + (w * HEAD_ROWS + row) * Meeting<D>::PITCH + column), factor);
+            add_scaled(sum, *reinterpret_cast<const Float4*>(meeting.sums + (w * HEAD_ROWS + row) * Meeting<F::D>::PITCH + column), factor);
         }
         u32 head = work.first_head + row;
         if (work.num_splits == 1) {
-            store_four(out + static_cast<u64>(head) * D + column, sum, weight > 0.0f ? 1.0f / weight : 0.0f);
+            store_four(out + static_cast<u64>(head) * head_dim + column, sum, weight > 0.0f ? 1.0f / weight : 0.0f);
             continue;
         }
-        float* part = args.partial + ((static_cast<u64>(work.sequence) * args.heads + head) * gridDim.z + work.split) * (D + PARTIAL_TAIL);
+        float* part = args.partial + ((static_cast<u64>(work.sequence) * args.heads + head) * gridDim.z + work.split) * (head_dim + PARTIAL_TAIL);
         *reinterpret_cast<Float4*>(part + column) = sum;
-        if (column == 0) *reinterpret_cast<Float4*>(part + D) = Float4{maximum, weight, 0.0f, 0.0f};
+        if (column == 0) *reinterpret_cast<Float4*>(part + head_dim) = Float4{maximum, weight, 0.0f, 0.0f};
     }
 }
 
 // Merges the splits, in index order.
-template <u32 D>
-DEVICE void merge_splits(const Arguments& args, const Work& work, bf16* out) {
-    for (u32 i = threadIdx.x; i < work.num_heads * (D / 4); i += WARPS * WARP) {
-        u32 head = work.first_head + i / (D / 4), column = i % (D / 4) * 4;
-        const float* parts = args.partial + (static_cast<u64>(work.sequence) * args.heads + head) * gridDim.z * (D + PARTIAL_TAIL);
+template <class F>
+DEVICE void merge_splits(const typename F::Args& args, const Work& work, bf16* out) {
+    u32 head_dim = F::head_dim(args), quarter = head_dim / 4;
+    for (u32 i = threadIdx.x; i < work.num_heads * quarter; i += WARPS * WARP) {
+        u32 head = work.first_head + i / quarter, column = i % quarter * 4;
+        const float* parts = args.partial + (static_cast<u64>(work.sequence) * args.heads + head) * gridDim.z * (head_dim + PARTIAL_TAIL);
         float maximum = NOTHING, weight = 0.0f;
         Float4 sum{0.0f, 0.0f, 0.0f, 0.0f};
         for (u32 split = 0; split < work.num_splits; split++) {
-            const float* part = parts + split * (D + PARTIAL_TAIL);
-            Float4 tail = load_from_other_blocks(part + D), values = load_from_other_blocks(part + column);
+            const float* part = parts + split * (head_dim + PARTIAL_TAIL);
+            Float4 tail = load_from_other_blocks(part + head_dim), values = load_from_other_blocks(part + column);
             float next = fmaxf(maximum, tail.x), shift = next == NOTHING ? 0.0f : next;
             float old_factor = exp2_fast(maximum - shift), new_factor = exp2_fast(tail.x - shift);
             sum = Float4{sum.x * old_factor, sum.y * old_factor, sum.z * old_factor, sum.w * old_factor};
@@ -280,7 +306,7 @@ DEVICE void merge_splits(const Arguments& args, const Work& work, bf16* out) {
             weight = weight * old_factor + tail.y * new_factor;
             maximum = next;
         }
-        store_four(out + static_cast<u64>(head) * D + column, sum, weight > 0.0f ? 1.0f / weight : 0.0f);
+        store_four(out + static_cast<u64>(head) * head_dim + column, sum, weight > 0.0f ? 1.0f / weight : 0.0f);
     }
 }
 
@@ -298,7 +324,8 @@ DEVICE bool is_last_split(u32* counter, u32 num_splits) {
     return last[0] != 0;
 }
 
-DEVICE Work plan(const Arguments& args) {
+template <class Element>
+DEVICE Work plan(const Arguments<Element>& args) {
     u32 group = args.heads / args.kv_heads, head_groups = ceil_div(group, HEAD_ROWS);
     Work work;
     work.sequence = blockIdx.y;
@@ -317,11 +344,13 @@ DEVICE Work plan(const Arguments& args) {
     return work;
 }
 
-template <u32 D>
-DEVICE void attend(const Arguments& args, const Work& work, u8* shared, bf16* out) {
+template <class F>
+DEVICE void attend(const typename F::Args& args, const Work& work, u8* shared, bf16* out) {
+    constexpr u32 D = F::D;
+    u32 head_dim = F::head_dim(args);
     u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, g = lane / 4, t = lane % 4;
     u32 query = args.query_rows ? args.query_rows[work.sequence] : work.sequence;
-    Loader<D> loader(args, work, shared);
+    Loader<F> loader(args, work, shared);
 
     // Tiles are counted from position 0, so that a window moves no tile's border.
     u32 first = work.first_key / (TILE * WARPS) * (TILE * WARPS) + warp * TILE;
@@ -335,21 +364,22 @@ DEVICE void attend(const Arguments& args, const Work& work, u8* shared, bf16* ou
         copy_async_commit();
     }
     Vec16 q[D / 32][2];
-    const bf16* rows = args.qkv + static_cast<u64>(query) * args.qkv_stride + static_cast<u64>(work.first_head) * D;
+    const bf16* rows = args.qkv + static_cast<u64>(query) * args.qkv_stride + static_cast<u64>(work.first_head) * head_dim;
 #pragma unroll
     for (u32 j = 0; j < D / 32; j++) {
 #pragma unroll
         for (u32 half = 0; half < 2; half++)
-            q[j][half] = g + 8 * half < work.num_heads ? *reinterpret_cast<const Vec16*>(rows + (g + 8 * half) * D + 32 * j + 8 * t) : Vec16{0, 0, 0, 0};
+            q[j][half] = g + 8 * half < work.num_heads && F::has_column(args, 32 * j + 8 * t) ? *reinterpret_cast<const Vec16*>(rows + (g + 8 * half) * head_dim + 32 * j + 8 * t)
+                                                                                                : Vec16{0, 0, 0, 0};
     }
     Running<D> run{{NOTHING, NOTHING}, {0.0f, 0.0f}, {}};
     u32 stage = 0;
     for (u32 key = first; key < work.end_key; key += STRIDE) {
         copy_async_wait<STAGES - 1>();
         float scores[2][4];
-        score<D>(loader, stage, key, q, scores);
+        score<F>(loader, stage, key, q, scores);
         rescale<D>(run, scores);
-        accumulate<D>(loader, stage, scores, run);
+        accumulate<F>(loader, stage, scores, run);
         u32 ahead = key + STAGES * STRIDE;
         if (ahead < work.end_key) loader.load(ahead, stage);
         loader.look_up(ahead + STRIDE);
@@ -361,35 +391,47 @@ DEVICE void attend(const Arguments& args, const Work& work, u8* shared, bf16* ou
     Meeting<D> meeting(shared);
     leave<D>(meeting, run);
     __syncthreads();
-    merge_warps<D>(args, work, meeting, out + static_cast<u64>(query) * args.heads * D);
+    merge_warps<F>(args, work, meeting, out + static_cast<u64>(query) * args.heads * head_dim);
 }
 
-template <u32 D>
-DEVICE void decode(const Arguments& args) {
+template <class F>
+DEVICE void decode(const typename F::Args& args) {
     SHARED_DYNAMIC(shared);
     let_next_kernel_start();
     wait_for_previous_kernel();
     Work work = plan(args);
     u32 query = args.query_rows ? args.query_rows[work.sequence] : work.sequence;
-    bf16* out = args.out + static_cast<u64>(query) * args.heads * D;
+    u32 head_dim = F::head_dim(args);
+    bf16* out = args.out + static_cast<u64>(query) * args.heads * head_dim;
     if (work.kv_len == 0 && work.split == 0) {
-        for (u32 i = threadIdx.x; i < work.num_heads * D; i += WARPS * WARP) out[work.first_head * D + i] = bf16{0};
+        for (u32 i = threadIdx.x; i < work.num_heads * head_dim; i += WARPS * WARP) out[work.first_head * head_dim + i] = bf16{0};
     }
     if (work.split >= work.num_splits) return;
-    attend<D>(args, work, shared, args.out);
+    attend<F>(args, work, shared, args.out);
     if (work.num_splits == 1) return;
-    if (is_last_split(args.counters + static_cast<u64>(work.sequence) * gridDim.x + blockIdx.x, work.num_splits)) merge_splits<D>(args, work, out);
+    if (is_last_split(args.counters + static_cast<u64>(work.sequence) * gridDim.x + blockIdx.x, work.num_splits)) merge_splits<F>(args, work, out);
 }
 
 }  // namespace paged_decode_detail
 
-#define PAGED_DECODE(name, head_dim, blocks)                                                                                                      \
-    KERNEL(128, blocks) name(const bf16* qkv, const bf16* k_cache, const bf16* v_cache, const u32* query_rows, const u32* block_tables,           \
-                             const u32* kv_lens, const u32* split_keys, float* partial, u32* counters, bf16* out, u32 qkv_stride, u32 heads,     \
-                             u32 kv_heads, u32 block_size, u32 table_stride, u32 window, float scale, float softcap) {                           \
-        paged_decode_detail::decode<head_dim>({qkv, k_cache, v_cache, query_rows, block_tables, kv_lens, split_keys, partial, counters, out,      \
-                                               qkv_stride, heads, kv_heads, block_size, table_stride, window, scale, softcap});                  \
+#define PAGED_DECODE(name, d, exact, element, blocks)                                                                                              \
+    KERNEL(128, blocks) name(const bf16* qkv, const element::Stored* k_cache, const element::Stored* v_cache, const u32* query_rows,              \
+                             const u32* block_tables, const u32* kv_lens, const u32* split_keys, float* partial, u32* counters, bf16* out,        \
+                             u32 qkv_stride, u32 heads, u32 kv_heads, u32 head_dim, u32 block_size, u32 table_stride, u32 window, float scale,    \
+                             float softcap) {                                                                                                     \
+        paged_decode_detail::decode<paged_decode_detail::Form<d, exact, element>>(                                                                \
+            {qkv, k_cache, v_cache, query_rows, block_tables, kv_lens, split_keys, partial, counters, out, qkv_stride, heads, kv_heads, head_dim, \
+             block_size, table_stride, window, scale, softcap});                                                                                  \
     }
-PAGED_DECODE(paged_decode_bf16_d64, 64, 2)
-PAGED_DECODE(paged_decode_bf16_d128, 128, 2)
-PAGED_DECODE(paged_decode_bf16_d256, 256, 1)
+PAGED_DECODE(paged_decode_bf16_d64, 64, true, Bf16Element, 2)
+PAGED_DECODE(paged_decode_bf16_d128, 128, true, Bf16Element, 2)
+PAGED_DECODE(paged_decode_bf16_d256, 256, true, Bf16Element, 1)
+PAGED_DECODE(paged_decode_bf16_upto64, 64, false, Bf16Element, 2)
+PAGED_DECODE(paged_decode_bf16_upto128, 128, false, Bf16Element, 2)
+PAGED_DECODE(paged_decode_bf16_upto256, 256, false, Bf16Element, 1)
+PAGED_DECODE(paged_decode_fp8_d64, 64, true, E4m3Element, 2)
+PAGED_DECODE(paged_decode_fp8_d128, 128, true, E4m3Element, 2)
+PAGED_DECODE(paged_decode_fp8_d256, 256, true, E4m3Element, 1)
+PAGED_DECODE(paged_decode_fp8_upto64, 64, false, E4m3Element, 2)
+PAGED_DECODE(paged_decode_fp8_upto128, 128, false, E4m3Element, 2)
+PAGED_DECODE(paged_decode_fp8_upto256, 256, false, E4m3Element, 1)

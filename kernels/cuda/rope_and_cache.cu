@@ -8,18 +8,18 @@
 //   slots      [T]                                    u32    block * block_size + offset; 0xffffffff for a padding row: no write
 //   cos, sin   [max_positions, rotary_dim / 2]        f32
 //   q_norm, k_norm  [head_dim]                        f32    or null
-//   k_cache, v_cache  [blocks, kv_heads, block_size, head_dim]  bf16
+//   k_cache, v_cache  [blocks, kv_heads, block_size, head_dim]  bf16, or e4m3 (rope_and_cache_fp8)
 //
 // Pairs    (i, i + rotary_dim / 2) by default, (2i, 2i + 1) when interleaved; elements past rotary_dim are not rotated.
 // Grid     (ceil((heads + 2 kv_heads) / 4), T), 128 threads: one warp a head, lane l holds elements l, l + 32, ...
 // Shared   4 heads of 256 floats.
-// Numbers  f32 throughout, one rounding to bf16.
+// Numbers  f32 throughout, one rounding to bf16, and one from f32 to the cache's type.
 // Cost     latency bound in decode; 4 bytes an element otherwise, 2 more for k and v.
 // Needs    sm_80 or later.
 // Trusts   kernels/src/ops/rope_and_cache.rs; positions < max_positions, slots inside the cache.
 // Tested   emu/test_rows.cpp, against f64: one bf16 step.
 // Source   Su et al., "RoFormer", 2021.
-#include "ptx.cuh"
+#include "kv_element.cuh"
 #include "reduce.cuh"
 
 namespace rope_detail {
@@ -37,12 +37,11 @@ DEVICE float rotated(const float* head, u32 i, u32 rotary_dim, bool interleaved,
     u32 partner = interleaved ? i ^ 1 : (second ? i - half : i + half);
     return second ? head[i] * cos[pair] + head[partner] * sin[pair] : head[i] * cos[pair] - head[partner] * sin[pair];
 }
-}  // namespace rope_detail
 
-KERNEL(128, 1) rope_and_cache(bf16* qkv, const u32* positions, const u32* slots, const float* cos, const float* sin, const float* q_norm,
-                              const float* k_norm, bf16* k_cache, bf16* v_cache, u32 heads, u32 kv_heads, u32 head_dim, u32 rotary_dim,
-                              u32 block_size, u32 interleaved, float eps) {
-    using namespace rope_detail;
+template <class Element>
+DEVICE void rope(bf16* qkv, const u32* positions, const u32* slots, const float* cos, const float* sin, const float* q_norm, const float* k_norm,
+                 typename Element::Stored* k_cache, typename Element::Stored* v_cache, u32 heads, u32 kv_heads, u32 head_dim, u32 rotary_dim, u32 block_size, u32 interleaved,
+                 float eps) {
     SHARED_ARRAY(float, all_heads, WARPS * MAX_HEAD_DIM);
     let_next_kernel_start();
     wait_for_previous_kernel();
@@ -79,14 +78,24 @@ KERNEL(128, 1) rope_and_cache(bf16* qkv, const u32* positions, const u32* slots,
         }
     }
     u32 kv_head = is_value ? head_idx - heads - kv_heads : head_idx - heads;
-    bf16* cache = is_value ? v_cache : k_cache;
+    typename Element::Stored* cache = is_value ? v_cache : k_cache;
     u64 cached = is_query || slot == NO_SLOT ? 0 : ((static_cast<u64>(slot / block_size) * kv_heads + kv_head) * block_size + slot % block_size) * head_dim;
 #pragma unroll
     for (u32 i = 0; i < PER_LANE; i++) {
         u32 at = i * WARP + lane;
         if (at >= head_dim) continue;
-        bf16 value = narrow(values[i]);
-        if (!is_value) mine[at] = value;
-        if (!is_query && slot != NO_SLOT) cache[cached + at] = value;
+        if (!is_value) mine[at] = narrow(values[i]);
+        if (!is_query && slot != NO_SLOT) cache[cached + at] = Element::make(values[i]);
     }
 }
+}  // namespace rope_detail
+
+#define ROPE_AND_CACHE(name, element)                                                                                                                        \
+    KERNEL(128, 1) name(bf16* qkv, const u32* positions, const u32* slots, const float* cos, const float* sin, const float* q_norm, const float* k_norm,    \
+                        element::Stored* k_cache, element::Stored* v_cache, u32 heads, u32 kv_heads, u32 head_dim, u32 rotary_dim, u32 block_size,          \
+                        u32 interleaved, float eps) {                                                                                                       \
+        rope_detail::rope<element>(qkv, positions, slots, cos, sin, q_norm, k_norm, k_cache, v_cache, heads, kv_heads, head_dim, rotary_dim, block_size,    \
+                                   interleaved, eps);                                                                                                       \
+    }
+ROPE_AND_CACHE(rope_and_cache, Bf16Element)
+ROPE_AND_CACHE(rope_and_cache_fp8, E4m3Element)

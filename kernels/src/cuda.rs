@@ -34,13 +34,14 @@ mod staging;
 mod timer;
 
 pub use arena::{ALIGNMENT_BYTES, ArenaSize, ArenaUsage};
-pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut};
+pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut, E4m3};
 pub use device::{CudaConfig, CudaDevice, LaunchOverlap, Products};
 pub use error::CudaError;
 pub use functions::KernelResources;
 pub use graph::{GraphBuckets, StepGraph};
 pub use probe::{
-    ComputeCapability, CudaProbe, DeviceInfo, DriverVersion, MIN_COMPUTE_CAPABILITY, MIN_DRIVER, probe,
+    ComputeCapability, CudaProbe, DeviceInfo, DriverVersion, MIN_COMPUTE_CAPABILITY, MIN_DRIVER, free_bytes,
+    probe,
 };
 pub use staging::{ReadbackRing, ReadbackTicket, StagedPart, StepUpload};
 pub use timer::DeviceTimer;

@@ -80,6 +80,14 @@ pub enum KernelError {
         bytes: usize,
     },
 
+    /// The device itself failed, not the op: nothing that it computes can be relied on any more.
+    #[error("the device broke")]
+    DeviceBroken {
+        /// What its driver says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
     /// A tensor, a weight or a workspace belongs to another device than the one that computes.
     #[error("`{name}` is in the memory of another device than the one that computes")]
     OtherDevice {
@@ -111,6 +119,13 @@ pub enum KernelError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl KernelError {
+    /// Whether no later op can succeed either, because the device is lost to this process.
+    pub fn is_device_broken(&self) -> bool {
+        matches!(self, Self::DeviceBroken { .. })
+    }
 }
 
 /// Refuses a shape other than `expected`.

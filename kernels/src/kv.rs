@@ -59,10 +59,6 @@ impl KvLayout {
             let (name, actual, expected) = ("KV cache on a GPU", self.dtype, DType::BF16);
             return Err(KernelError::ElementType { name, actual, expected });
         }
-        if ![64, 128, 256].contains(&self.head_dim) {
-            let (name, rule) = ("head_dim", "be 64, 128 or 256 on a GPU");
-            return Err(KernelError::Invalid { name, value: self.head_dim, rule });
-        }
         if !self.block_size.is_multiple_of(16) {
             let (name, rule) = ("block_size", "be a multiple of 16 on a GPU");
             return Err(KernelError::Invalid { name, value: self.block_size, rule });

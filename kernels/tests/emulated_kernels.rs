@@ -43,7 +43,7 @@ struct Fault {
     test: &'static str,
 }
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 7] = [
     Fault {
         name: "bounds",
         file: "gated_act.cu",
@@ -77,6 +77,13 @@ const FAULTS: [Fault; 6] = [
         file: "paged_decode.cu",
         right: "bool visible = at < loader.work.end_key && at >= loader.work.first_key;",
         wrong: "bool visible = at >= loader.work.first_key;",
+        test: "test_attention",
+    },
+    Fault {
+        name: "column_of_the_next_head",
+        file: "paged_decode.cu",
+        right: "return EXACT || column < args.head_dim;",
+        wrong: "return column < D;",
         test: "test_attention",
     },
     Fault {

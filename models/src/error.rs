@@ -94,6 +94,13 @@ pub enum ModelError {
     Candle(#[from] candle_core::Error),
 }
 
+impl ModelError {
+    /// Whether no later step can succeed either, because the device is lost to this process.
+    pub fn is_device_broken(&self) -> bool {
+        matches!(self, Self::Kernel(error) if error.is_device_broken())
+    }
+}
+
 fn list_tensors(missing: &[String], left_over: &[String]) -> String {
     let list = |label: &str, names: &[String]| match names {
         [] => String::new(),

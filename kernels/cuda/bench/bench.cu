@@ -158,7 +158,7 @@ struct Batch {
     }
     void attend(Overlap overlap, u32 layer, const bf16* qkv, bf16* out) const {
         launch(stream, overlap, {dim3(KV_HEADS, sequences, max_splits), dim3(128), 98304}, paged_decode_bf16_d128, qkv, k.get() + layer * layer_elements, v.get() + layer * layer_elements,
-               (const u32*)nullptr, tables.get(), lengths.get(), split_keys.get(), partial.get(), counters.get(), out, QKV, HEADS, KV_HEADS, BLOCK, max_blocks, 0u, 0.08838834764831845f, 0.0f);
+               (const u32*)nullptr, tables.get(), lengths.get(), split_keys.get(), partial.get(), counters.get(), out, QKV, HEADS, KV_HEADS, HEAD_DIM, BLOCK, max_blocks, 0u, 0.08838834764831845f, 0.0f);
     }
 };
 
@@ -212,7 +212,7 @@ void bench_prefill() {
         fill(v, 22, 1.0f);
         double us = time_us(stream, 10, 1, [&](int) {
             launch(stream, Overlap::Yes, {dim3(ceil_div(tokens * HEADS / KV_HEADS, 128), KV_HEADS, 1), dim3(256), 65536}, paged_prefill_bf16_d128, qkv.get(), k.get(), v.get(), start.get(), length.get(), length.get(),
-                   tables.get(), out.get(), QKV, HEADS, KV_HEADS, BLOCK, blocks, 0u, 0.08838834764831845f, 0.0f);
+                   tables.get(), out.get(), QKV, HEADS, KV_HEADS, HEAD_DIM, BLOCK, blocks, 0u, 0.08838834764831845f, 0.0f);
         });
         double worst = 0;
         for (u32 t : {0u, 77u, tokens - 1}) {

@@ -177,6 +177,68 @@ void check_rope(const RopeShape& s, uint64_t order) {
     check.require(written == (size_t)(s.tokens - (s.tokens > 1)) * s.kv_heads * s.head_dim, "a padding row wrote to the cache, or a row to the wrong place");
 }
 
+// The cache's eight-bit numbers: the nearest of all 256, ties to the even code; then the kernel that writes them.
+void check_e4m3() {
+    Check check("e4m3", 0, 0);
+    check.describe("rounding, and reading back all numbers");
+    auto value_of_code = [](u32 code) {
+        double magnitude = code >> 3 & 15 ? std::ldexp(8 + (code & 7), (int)(code >> 3 & 15) - 10) : std::ldexp(code & 7, -9);
+        return code & 0x80 ? -magnitude : magnitude;
+    };
+    auto nearest = [&](double x) {
+        u32 best = 0;
+        for (u32 code = 1; code < 127; code++) {
+            double error = std::fabs(std::fabs(x) - value_of_code(code)), least = std::fabs(std::fabs(x) - value_of_code(best));
+            if (error < least || (error == least && code % 2 == 0)) best = code;
+        }
+        return best | (std::signbit(x) ? 0x80u : 0u);
+    };
+    Random random(5);
+    for (u32 i = 0; i < 4000; i++) {
+        float x = random.uniform(-1, 1) * std::pow(2.0f, (float)random.below(24) - 13.0f);
+        check.compare(narrow_to_e4m3(x).bits, nearest(x));
+    }
+    for (u32 code = 0; code < 256; code++) {
+        if ((code & 127) == 127) continue;
+        float x = (float)value_of_code(code);
+        check.compare(narrow_to_e4m3(x).bits, code);
+        // Halfway to the next, where there is one.
+        if ((code & 127) < 126) check.compare(narrow_to_e4m3((float)(value_of_code(code) + value_of_code(code + 1)) / 2).bits, nearest((value_of_code(code) + value_of_code(code + 1)) / 2));
+        for (u32 place = 0; place < 4; place++) {
+            u32 pair = widen_e4m3_pair(code << 8 * place, place / 2);
+            check.compare(place % 2 ? high_half(pair) : low_half(pair), x);
+        }
+    }
+    for (float x : {449.0f, 1e30f, INFINITY}) check.compare(narrow_to_e4m3(x).bits, 0x7e);
+}
+
+void check_rope_fp8() {
+    Check check("rope_and_cache_fp8", 0, 0);
+    check.describe("2 tokens: as bf16, rounded to eight bits");
+    constexpr u32 HEADS = 3, KV_HEADS = 1, DIM = 64, BLOCK = 16, COLUMNS = (HEADS + 2 * KV_HEADS) * DIM;
+    Random random(4);
+    Buffer<bf16> qkv(2 * COLUMNS), wide_qkv(2 * COLUMNS), wide_k(BLOCK * DIM), wide_v(BLOCK * DIM);
+    Buffer<e4m3> k(BLOCK * DIM), v(BLOCK * DIM);
+    Buffer<u32> positions(2), slots(2);
+    Buffer<float> cos_table(2 * DIM / 2), sin_table(2 * DIM / 2);
+    random.fill(qkv, 300.0f);
+    for (size_t i = 0; i < qkv.size(); i++) wide_qkv[i] = qkv[i];
+    // Quarter turns, so that what is rounded to bf16 first is still the same number.
+    for (u32 i = 0; i < DIM; i++) cos_table[i] = i < DIM / 2 ? 1.0f : 0.0f, sin_table[i] = i < DIM / 2 ? 0.0f : 1.0f;
+    for (u32 t = 0; t < 2; t++) positions[t] = t, slots[t] = 7 * t + 3;
+    emu::Launch shape{{ceil_div(HEADS + 2 * KV_HEADS, 4), 2, 1}, {128, 1, 1}, 0, 1};
+#define REST HEADS, KV_HEADS, DIM, DIM, BLOCK, 0, 1e-6f
+    emu::launch(shape, [&] { rope_and_cache(wide_qkv.get(), positions.get(), slots.get(), cos_table.get(), sin_table.get(), nullptr, nullptr, wide_k.get(), wide_v.get(), REST); });
+    emu::launch(shape, [&] { rope_and_cache_fp8(qkv.get(), positions.get(), slots.get(), cos_table.get(), sin_table.get(), nullptr, nullptr, k.get(), v.get(), REST); });
+#undef REST
+    for (size_t i = 0; i < qkv.size(); i++) check.require(qkv[i].bits == wide_qkv[i].bits, "q or k differs");
+    for (u32 at = 0; at < BLOCK * DIM; at++) {
+        bool written = at / DIM == 3 || at / DIM == 10;
+        check.compare(k[at].bits, written ? narrow_to_e4m3(widen(wide_k[at])).bits : 0xff);
+        check.compare(v[at].bits, written ? narrow_to_e4m3(widen(wide_v[at])).bits : 0xff);
+    }
+}
+
 void check_gated_act(u32 tokens, u32 ffn, u32 kind, uint64_t order) {
     Check check("gated_act", 1e-6, 4.2e-3);
     check.describe("tokens %u ffn %u kind %u", tokens, ffn, kind);
@@ -304,6 +366,8 @@ void test_rows() {
     check_rope({2, 3, 1, 128, 128, 16, false, true}, 2);
     check_rope({4, 2, 2, 96, 64, 32, true, false}, 3);
     check_rope({1, 5, 1, 256, 128, 16, true, true}, 1);
+    check_e4m3();
+    check_rope_fp8();
     check_gather(4, 16, 1);
     check_gather(3, 8192 + 16, 2);
     check_block_copy(48, 1);

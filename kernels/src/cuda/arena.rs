@@ -35,6 +35,23 @@ pub enum ArenaSize {
     FractionOfFree(f32),
 }
 
+impl ArenaSize {
+    /// The bytes that it comes to on a device with `free_bytes` free, of which the driver keeps its reserve.
+    pub fn of_free(self, free_bytes: usize) -> usize {
+        match self {
+            Self::Bytes(bytes) => round_up(bytes),
+            Self::FractionOfFree(part) => {
+                round_down((fitting(free_bytes) as f64 * f64::from(part.clamp(0.0, 1.0))) as usize)
+            }
+        }
+    }
+}
+
+/// The largest arena that leaves the driver its reserve.
+fn fitting(free_bytes: usize) -> usize {
+    round_down(free_bytes.saturating_sub(DRIVER_RESERVE_BYTES))
+}
+
 /// The one allocation. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Arena {
@@ -66,13 +83,8 @@ impl Arena {
     pub(super) fn new(stream: &Arc<CudaStream>, size: ArenaSize) -> Result<Self, CudaError> {
         stream.context().bind_to_thread().context("cuCtxSetCurrent")?;
         let (free_bytes, total_bytes) = result::mem_get_info().context("cuMemGetInfo")?;
-        let fitting_bytes = round_down(free_bytes.saturating_sub(DRIVER_RESERVE_BYTES));
-        let wanted_bytes = match size {
-            ArenaSize::Bytes(bytes) => round_up(bytes),
-            ArenaSize::FractionOfFree(part) => {
-                round_down((fitting_bytes as f64 * f64::from(part.clamp(0.0, 1.0))) as usize)
-            }
-        };
+        let fitting_bytes = fitting(free_bytes);
+        let wanted_bytes = size.of_free(free_bytes);
         let refused = CudaError::OutOfDeviceMemory { wanted_bytes, free_bytes, total_bytes, fitting_bytes };
         if wanted_bytes == 0 || wanted_bytes > fitting_bytes {
             return Err(refused);

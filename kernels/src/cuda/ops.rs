@@ -5,6 +5,7 @@
 //! device: they come from the host's own batch, which was checked before it was uploaded.
 
 pub mod attention;
+pub mod cache_element;
 pub mod embedding;
 pub mod fill;
 pub mod linear;

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use cudarc::driver::{result, sys};
+use cudarc::driver::{CudaContext, result, sys};
 
 use super::error::{Context, CudaError};
 
@@ -98,6 +98,21 @@ pub fn probe() -> Result<CudaProbe, CudaError> {
         return Err(CudaError::NoDevice);
     }
     Ok(CudaProbe { driver, devices })
+}
+
+/// Bytes that are free on a device now. Opens its context for a moment, and takes no memory of its own.
+///
+/// # Errors
+///
+/// Those of [`probe`]; [`CudaError::NoSuchDevice`].
+pub fn free_bytes(ordinal: usize) -> Result<usize, CudaError> {
+    let num_devices = probe()?.devices.len();
+    if ordinal >= num_devices {
+        return Err(CudaError::NoSuchDevice { ordinal, num_devices });
+    }
+    let context = CudaContext::new(ordinal).context("opening the device")?;
+    let (free_bytes, _total_bytes) = context.mem_get_info().context("cuMemGetInfo")?;
+    Ok(free_bytes)
 }
 
 fn driver_version() -> Result<DriverVersion, CudaError> {

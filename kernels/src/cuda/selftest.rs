@@ -7,6 +7,7 @@
 mod attention;
 mod embedding;
 mod linear;
+mod prefill;
 mod reference;
 mod rows;
 mod runtime;
@@ -16,7 +17,7 @@ use std::fmt;
 
 use half::bf16;
 
-use super::buffer::{DeviceBuffer, DeviceElement};
+use super::buffer::{DeviceBuffer, DeviceElement, E4m3};
 use super::device::CudaDevice;
 use super::error::CudaError;
 
@@ -82,6 +83,7 @@ pub fn selftest(
     rows::run(&mut run)?;
     linear::run(&mut run)?;
     attention::run(&mut run)?;
+    prefill::run(&mut run)?;
     step::run(&mut run)?;
     runtime::run(&mut run)?;
     Ok(SelfTestReport { seed, checks: run.checks })
@@ -150,6 +152,12 @@ trait ToF64: Copy {
 impl ToF64 for bf16 {
     fn to_f64(self) -> f64 {
         bf16::to_f64(self)
+    }
+}
+
+impl ToF64 for E4m3 {
+    fn to_f64(self) -> f64 {
+        E4m3::to_f64(self)
     }
 }
 

@@ -119,6 +119,7 @@ fn health(health: EngineHealth) -> BackendHealth {
         EngineHealth::Ready => BackendHealth::Ready,
         EngineHealth::Overdue { since } => BackendHealth::Overdue { since },
         EngineHealth::Draining => BackendHealth::Draining,
+        EngineHealth::DeviceBroken => BackendHealth::Stopped { reason: Arc::from("its device broke") },
         EngineHealth::Stopped => BackendHealth::Stopped { reason: Arc::from("its engine thread has ended") },
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! - Steps are collected in the order in which they were launched.
 //! - When nothing is being served, every block of the cache is free; the thread checks it each time.
-//! - A step that fails or panics takes its own requests with it, and nobody else's.
+//! - A step that fails or panics takes its own requests with it, and nobody else's; but a device that breaks is not
+//!   mended in place: it ends all requests and the engine.
 //! - Whoever watches can tell a turn that takes too long from an engine that waits for work.
 
 use std::collections::VecDeque;
@@ -110,7 +111,7 @@ impl EngineLoop {
                 continue;
             }
             if self.is_executor_gone {
-                self.abort_all("the model's thread has ended");
+                self.abort_all("nothing computes any more");
                 break;
             }
             if self.stop_at.is_some() || self.submissions.is_disconnected() && self.submissions.is_empty() {
@@ -305,11 +306,15 @@ impl EngineLoop {
 
     /// Ends every request that had a row in a step that broke.
     fn fail_step(&mut self, output: &SchedulerOutput, error: &ExecutorError) {
-        tracing::error!(step = output.step.0, rows = output.rows.len(), %error, "step failed");
-        self.is_executor_gone |= matches!(error, ExecutorError::Stopped);
+        let message = error.with_causes();
+        tracing::error!(step = output.step.0, rows = output.rows.len(), error = message, "step failed");
+        if error.is_device_broken() {
+            self.cells.set_device_broken();
+        }
+        self.is_executor_gone |= error.is_device_broken() || matches!(error, ExecutorError::Stopped);
         let seq_ids = self.scheduler.fail(output.step);
         for seq_id in seq_ids {
-            let message = error.to_string();
+            let message = message.clone();
             self.fail_request_of(seq_id, |request_id| EngineError::StepFailed { request_id, message });
         }
     }

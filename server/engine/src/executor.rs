@@ -4,6 +4,7 @@
 //! launch order: a block that one step reads may be overwritten by any later one.
 
 use std::any::Any;
+use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 
@@ -35,6 +36,24 @@ pub enum ExecutorError {
     /// The executor's thread has ended.
     #[error("executor has stopped")]
     Stopped,
+}
+
+impl ExecutorError {
+    /// Whether no later step can succeed either, because the device is lost to this process.
+    pub fn is_device_broken(&self) -> bool {
+        matches!(self, Self::Model(error) if error.is_device_broken())
+    }
+
+    /// The message with those of all causes after it.
+    pub(crate) fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
 }
 
 /// A step that was launched and not yet collected.

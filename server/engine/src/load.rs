@@ -62,6 +62,8 @@ pub enum EngineHealth {
     },
     /// It takes no more requests and finishes those it has.
     Draining,
+    /// Its device broke, so it has ended or is about to.
+    DeviceBroken,
     /// Its thread has ended.
     Stopped,
 }
@@ -84,6 +86,7 @@ pub(crate) struct LoadCells {
     /// Microseconds on the engine's clock plus one at which its turn began; 0 while it waits for work.
     turn_began: AtomicU64,
     draining: AtomicBool,
+    device_broken: AtomicBool,
     stopped: AtomicBool,
 }
 
@@ -134,11 +137,18 @@ impl LoadCells {
         self.draining.load(Relaxed)
     }
 
+    pub(crate) fn set_device_broken(&self) {
+        self.device_broken.store(true, Relaxed);
+    }
+
     pub(crate) fn set_stopped(&self) {
         self.stopped.store(true, Relaxed);
     }
 
     pub(crate) fn health(&self, now: Duration, overdue_after: Duration) -> EngineHealth {
+        if self.device_broken.load(Relaxed) {
+            return EngineHealth::DeviceBroken;
+        }
         if self.stopped.load(Relaxed) {
             return EngineHealth::Stopped;
         }
@@ -188,5 +198,7 @@ mod tests {
         assert_eq!(cells.health(Duration::ZERO, limit), EngineHealth::Draining);
         cells.set_stopped();
         assert_eq!(cells.health(Duration::ZERO, limit), EngineHealth::Stopped);
+        cells.set_device_broken();
+        assert_eq!(cells.health(Duration::ZERO, limit), EngineHealth::DeviceBroken);
     }
 }

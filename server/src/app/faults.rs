@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use spillway_engine::Today;
+use spillway_kernels::KernelError;
 use spillway_models::{BatchRow, DecoderSpec, ForwardBatch, InputToken, KvCache, Logits, Model, ModelError};
 use spillway_types::TokenId;
 
@@ -61,6 +62,10 @@ impl Model for FaultyModel {
                 StepFault::Panic => panic!("a planted panic"),
                 StepFault::Error => {
                     return Err(ModelError::OverLimit { name: "planted error", value: 1, limit: 0 });
+                }
+                StepFault::Device => {
+                    let source = "a planted fault of the device".into();
+                    return Err(ModelError::Kernel(KernelError::DeviceBroken { source }));
                 }
                 StepFault::Hang => loop {
                     std::thread::park();

@@ -25,6 +25,8 @@ pub enum StepFault {
     Panic,
     /// The model refuses the step.
     Error,
+    /// The device breaks.
+    Device,
     /// The step never ends.
     Hang,
     /// The logits of the token's row are no numbers.
@@ -35,7 +37,7 @@ impl FromStr for Fault {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "panic@template, or one of panic, error, hang, nan with @token=ID";
+        const EXPECTED: &str = "panic@template, or one of panic, error, device, hang, nan with @token=ID";
         if text == "panic@template" {
             return Ok(Self::TemplatePanic);
         }
@@ -43,6 +45,7 @@ impl FromStr for Fault {
         let kind = match kind {
             "panic" => StepFault::Panic,
             "error" => StepFault::Error,
+            "device" => StepFault::Device,
             "hang" => StepFault::Hang,
             "nan" => StepFault::Nan,
             _ => return Err(EXPECTED),

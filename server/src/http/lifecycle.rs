@@ -34,6 +34,11 @@ impl Lifecycle {
         self.cut_off.clone().cancelled_owned()
     }
 
+    /// Whether no request is in flight now.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
     /// Held by a request until its last byte is sent or its client is gone.
     pub(crate) fn in_flight(&self) -> TaskTrackerToken {
         self.in_flight.token()

@@ -53,6 +53,20 @@ async fn breaks_a_step_and_nothing_else(fault: &str) {
 }
 
 #[tokio::test]
+async fn a_broken_device_fails_every_request_and_then_ends_the_process() {
+    const DEVICE: i32 = 5;
+    let flags = ["--inject-fault", "device@token=300", "--max-num-seqs", "1"];
+    let (mut server, _model) = endless_server(&flags).await;
+    assert_eq!(server.post(COMPLETIONS, &greedy("The stone", 5)).await.status, 200);
+    let fatal = server.open(COMPLETIONS, &with(fatal(), json!({"stream": true}))).await;
+    let fatal = within("the end of the stream", fatal.collect()).await.expect("a whole stream");
+    is_failure(&fatal.error.expect("its step broke"));
+    assert_eq!(server.exited().await.code(), Some(DEVICE));
+    let says = |text: &str| server.log().iter().any(|line| line.contains(text));
+    assert!(says("the device broke: a planted fault of the device"), "the log names the cause");
+}
+
+#[tokio::test]
 async fn a_panic_in_a_step_ends_its_requests_and_the_server_goes_on() {
     breaks_a_step_and_nothing_else("panic@token=300").await;
 }

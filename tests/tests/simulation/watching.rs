@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spillway_engine::{EngineError, EngineHealth, Executor, ExecutorError, StepTicket};
-use spillway_models::{BatchRow, ForwardBatch, RowOutput, SampledTokens};
+use spillway_kernels::KernelError;
+use spillway_models::{BatchRow, ForwardBatch, ModelError, RowOutput, SampledTokens};
 use spillway_tests::{Ask, Knobs, ManualClock, TestEngine};
 use spillway_types::{ScoredToken, TokenId};
 
@@ -151,6 +152,34 @@ impl Executor for Gone {
 
     fn collect(&mut self, _step: StepTicket) -> Result<SampledTokens, ExecutorError> {
         Err(ExecutorError::Stopped)
+    }
+}
+
+/// An executor whose device broke.
+struct Broken;
+
+impl Executor for Broken {
+    fn launch(&mut self, _batch: ForwardBatch) -> Result<StepTicket, ExecutorError> {
+        Ok(StepTicket::new(1))
+    }
+
+    fn collect(&mut self, _step: StepTicket) -> Result<SampledTokens, ExecutorError> {
+        let source = "an illegal address".into();
+        Err(ModelError::Kernel(KernelError::DeviceBroken { source }).into())
+    }
+}
+
+#[test]
+fn a_broken_device_ends_every_request_and_the_engine() {
+    for depth in [1, 2] {
+        let knobs = Knobs { max_num_seqs: 1, depth, ..Knobs::default() };
+        let engine = TestEngine::over(Box::new(Broken), served(), &knobs, Arc::default());
+        let outcomes = engine.run_each(&[ask(0, 8, 5), ask(1, 8, 5), ask(2, 8, 5)]);
+        for outcome in outcomes {
+            outcome.expect_err("nothing computes");
+        }
+        engine.block_on(engine.generate(ask(3, 8, 5))).err().expect("it takes no more");
+        assert_eq!(engine.handle().health(), EngineHealth::DeviceBroken);
     }
 }
 

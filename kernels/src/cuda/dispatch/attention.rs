@@ -23,8 +23,8 @@ pub(crate) fn attention(
     let AttentionArguments { qkv, kv, num_heads, scale, window, soft_cap } = arguments;
     let shape = head_shape(num_heads, &kv.layout());
     let qkv = qkv.as_device("qkv")?;
-    let k_cache = kv.keys().view().as_device("the KV cache")?;
-    let v_cache = kv.values().view().as_device("the KV cache")?;
+    let k_cache = kv.keys().view().as_device::<bf16>("the KV cache")?;
+    let v_cache = kv.values().view().as_device::<bf16>("the KV cache")?;
     // A window beyond 31 bits is none: no cache holds so many tokens of one sequence.
     let window = window.and_then(|window| i32::try_from(window.get()).ok()).map(i32::cast_unsigned);
     let mut out = out.as_device_mut::<bf16>("out")?;

@@ -151,8 +151,8 @@ pub(crate) fn rope_and_cache(
     };
     let (keys, values) = kv.parts_mut();
     let (mut keys, mut values) = (keys.view_mut(), values.view_mut());
-    let mut keys = keys.as_device_mut("the KV cache")?;
-    let mut values = values.as_device_mut("the KV cache")?;
+    let mut keys = keys.as_device_mut::<bf16>("the KV cache")?;
+    let mut values = values.as_device_mut::<bf16>("the KV cache")?;
     let mut qkv = qkv.as_device_mut("qkv")?;
     Ok(rows::rope_and_cache(device, &mut qkv, &rope, &mut keys, &mut values, shape)?)
 }

@@ -5,15 +5,18 @@ use half::bf16;
 use super::super::buffer::{DeviceBuffer, DeviceSlice, DeviceSliceMut};
 use super::super::device::CudaDevice;
 use super::super::error::{CudaError, expect_equal};
-use super::super::functions::Kernel;
 use super::super::launch::{Arguments, Grid};
-use super::rows::HeadShape;
+use super::cache_element::{CacheElement, HeadForm};
+use super::rows::{HeadShape, expect_whole_cache};
 
 /// Query heads of one KV head that one block of threads takes.
 const HEADS_PER_GROUP: usize = 16;
 
 /// What a split keeps of a head besides its output: maximum and sum, filled up to whole lines.
 const PARTIAL_EXTRA: usize = 8;
+
+/// Keys, with their values, that a block of threads has under way: 4 warps, 3 stages, 16 keys.
+const DECODE_STAGED_KEYS: usize = 4 * 3 * 16;
 
 /// A split is a whole number of so many keys.
 pub const SPLIT_UNIT_KEYS: usize = 64;
@@ -71,13 +74,13 @@ impl DecodeScratch {
 
 /// What [`paged_decode`] reads.
 #[derive(Debug, Clone, Copy)]
-pub struct DecodeInput<'a> {
+pub struct DecodeInput<'a, T: CacheElement = bf16> {
     /// `[tokens, qkv_columns]`, rotated.
     pub qkv: DeviceSlice<'a, bf16>,
     /// `[blocks, kv_heads, block_size, head_dim]`
-    pub k_cache: DeviceSlice<'a, bf16>,
+    pub k_cache: DeviceSlice<'a, T>,
     /// `[blocks, kv_heads, block_size, head_dim]`
-    pub v_cache: DeviceSlice<'a, bf16>,
+    pub v_cache: DeviceSlice<'a, T>,
     /// `[seqs]`: the row of each sequence's query; without it, its own index.
     pub query_rows: Option<DeviceSlice<'a, u32>>,
     /// `[seqs, table_stride]`; entries past the last used block are not read.
@@ -109,16 +112,17 @@ pub struct DecodeInput<'a> {
 ///
 /// # Errors
 ///
-/// [`CudaError::Shape`]; [`CudaError::Unsupported`] for a head size other than 64, 128, 256.
-pub fn paged_decode(
+/// [`CudaError::Shape`]; [`CudaError::Unsupported`] for a head size that is not a multiple of 16 up to 256.
+pub fn paged_decode<T: CacheElement>(
     device: &CudaDevice,
-    input: &DecodeInput<'_>,
+    input: &DecodeInput<'_, T>,
     scratch: &mut DecodeScratch,
     out: &mut DeviceSliceMut<'_, bf16>,
 ) -> Result<(), CudaError> {
     let shape = input.shape;
     let HeadShape { heads, kv_heads, head_dim, block_size } = shape;
-    let (kernel, shared_bytes) = decode_kernel(head_dim)?;
+    let form = HeadForm::of(OP, head_dim)?;
+    let shared_bytes = DECODE_STAGED_KEYS * 2 * form.columns * size_of::<T>();
     check_decode(input, scratch, out.len())?;
     let seqs = input.kv_lens.len();
     let grid = Grid::new([kv_heads * groups(shape), seqs, input.max_splits], 128).with_shared(shared_bytes);
@@ -136,6 +140,7 @@ pub fn paged_decode(
         .size(shape.qkv_columns())
         .size(heads)
         .size(kv_heads)
+        .size(head_dim)
         .size(block_size)
         .size(input.table_stride)
         .size(input.window.unwrap_or(0) as usize)
@@ -144,7 +149,7 @@ pub fn paged_decode(
     // SAFETY: lengths are checked; the scratch has room for these heads and splits, its counters are
     // zeroed at start and left so by every launch; tables and lengths were checked by the host against the
     // cache's blocks and the splits; outputs are mutable borrows.
-    unsafe { device.launch(kernel, grid, arguments) }
+    unsafe { device.launch(T::KERNELS.decode[form.kernel_idx], grid, arguments) }
 }
 
 const OP: &str = "paged_decode";
@@ -153,18 +158,12 @@ fn unsupported(what: &'static str, found: usize, supported: &'static str) -> Cud
     CudaError::Unsupported { op: OP, what, found: found.to_string(), supported }
 }
 
-/// The kernel for a head size, and its dynamic shared memory.
-fn decode_kernel(head_dim: usize) -> Result<(Kernel, usize), CudaError> {
-    match head_dim {
-        64 => Ok((Kernel::PagedDecodeD64, 49_152)),
-        128 => Ok((Kernel::PagedDecodeD128, 98_304)),
-        256 => Ok((Kernel::PagedDecodeD256, 196_608)),
-        _ => Err(unsupported("head_dim", head_dim, "64, 128 or 256")),
-    }
-}
-
 /// Refuses lengths that disagree, and more than the scratch was made for.
-fn check_decode(input: &DecodeInput<'_>, scratch: &DecodeScratch, out_len: usize) -> Result<(), CudaError> {
+fn check_decode<T: CacheElement>(
+    input: &DecodeInput<'_, T>,
+    scratch: &DecodeScratch,
+    out_len: usize,
+) -> Result<(), CudaError> {
     let shape = input.shape;
     let HeadShape { heads, head_dim, block_size, .. } = shape;
     if !block_size.is_multiple_of(16) || block_size == 0 {
@@ -186,7 +185,7 @@ fn check_decode(input: &DecodeInput<'_>, scratch: &DecodeScratch, out_len: usize
         None => {}
     }
     expect_equal(OP, "elements of split_keys", input.split_keys.len(), 1)?;
-    expect_equal(OP, "elements of v_cache", input.v_cache.len(), input.k_cache.len())?;
+    expect_whole_cache(OP, shape, input.k_cache.len(), input.v_cache.len())?;
     if input.table_stride > 0 {
         let expected = seqs * input.table_stride;
         expect_equal(OP, "elements of block_tables", input.block_tables.len(), expected)?;

@@ -7,6 +7,7 @@ use super::super::device::CudaDevice;
 use super::super::error::{CudaError, expect_equal};
 use super::super::functions::Kernel;
 use super::super::launch::{Arguments, Grid};
+use super::cache_element::CacheElement;
 
 pub(super) fn expect_multiple(
     op: &'static str,
@@ -236,6 +237,17 @@ impl HeadShape {
     }
 }
 
+/// Checks that keys and values are whole blocks, as many of each.
+pub(super) fn expect_whole_cache(
+    op: &'static str,
+    shape: HeadShape,
+    k_len: usize,
+    v_len: usize,
+) -> Result<(), CudaError> {
+    expect_equal(op, "elements of v_cache", v_len, k_len)?;
+    expect_multiple(op, "elements of k_cache", k_len, shape.block_elements().max(1), "whole blocks")
+}
+
 /// What [`rope_and_cache`] reads besides `qkv`.
 #[derive(Debug, Clone, Copy)]
 pub struct Rope<'a> {
@@ -272,12 +284,12 @@ pub const PADDING_SLOT: u32 = u32::MAX;
 /// # Errors
 ///
 /// [`CudaError::Shape`], [`CudaError::Unsupported`] for a head size that is not a multiple of 8 up to 256.
-pub fn rope_and_cache(
+pub fn rope_and_cache<T: CacheElement>(
     device: &CudaDevice,
     qkv: &mut DeviceSliceMut<'_, bf16>,
     rope: &Rope<'_>,
-    k_cache: &mut DeviceSliceMut<'_, bf16>,
-    v_cache: &mut DeviceSliceMut<'_, bf16>,
+    k_cache: &mut DeviceSliceMut<'_, T>,
+    v_cache: &mut DeviceSliceMut<'_, T>,
     shape: HeadShape,
 ) -> Result<(), CudaError> {
     const OP: &str = "rope_and_cache";
@@ -296,9 +308,7 @@ pub fn rope_and_cache(
     for norm in [rope.q_norm, rope.k_norm].into_iter().flatten() {
         expect_equal(OP, "elements of a head's norm", norm.len(), head_dim)?;
     }
-    expect_equal(OP, "elements of v_cache", v_cache.len(), k_cache.len())?;
-    let block_elements = shape.block_elements().max(1);
-    expect_multiple(OP, "elements of k_cache", k_cache.len(), block_elements, "whole blocks")?;
+    expect_whole_cache(OP, shape, k_cache.len(), v_cache.len())?;
     let interleaved = match rope.pairs {
         RopePairs::Halves => 0,
         RopePairs::Interleaved => 1,
@@ -323,5 +333,5 @@ pub fn rope_and_cache(
     let grid = Grid::new([(heads + 2 * kv_heads).div_ceil(4), tokens, 1], 128);
     // SAFETY: lengths are checked; positions and slots were checked by the host against the table's
     // rows and the cache's blocks; all outputs are mutable borrows of different buffers.
-    unsafe { device.launch(Kernel::RopeAndCache, grid, arguments) }
+    unsafe { device.launch(T::KERNELS.rope_and_cache, grid, arguments) }
 }

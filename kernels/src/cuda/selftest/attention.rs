@@ -1,9 +1,13 @@
 //! Attention against the reference, over shuffled block tables and ragged lengths.
 
+use half::bf16;
+
+use super::super::buffer::{DeviceBuffer, E4m3};
 use super::super::error::CudaError;
 use super::super::ops::attention::{self, DecodeInput, DecodeScratch, SPLIT_UNIT_KEYS};
+use super::super::ops::cache_element::CacheElement;
 use super::super::ops::rows::HeadShape;
-use super::{Check, Run, reference, widen};
+use super::{Check, Random, Run, ToF64, reference, widen};
 
 /// Outputs in bf16; probabilities may be rounded to bf16 on the way.
 const LIMIT: f64 = 8e-3;
@@ -29,7 +33,7 @@ const LLAMA: Case = Case {
     shuffled_rows: false,
 };
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 11] = [
     LLAMA,
     Case { split_keys: SPLIT_UNIT_KEYS, shuffled_rows: true, ..LLAMA },
     Case { kv_lens: &[4096], split_keys: 2 * SPLIT_UNIT_KEYS, ..LLAMA },
@@ -39,16 +43,51 @@ const CASES: [Case; 9] = [
     Case { shape: HeadShape { heads: 9, kv_heads: 3, head_dim: 64, block_size: 16 }, ..LLAMA },
     Case { shape: HeadShape { heads: 20, kv_heads: 2, head_dim: 128, block_size: 32 }, ..LLAMA },
     Case { shape: HeadShape { heads: 8, kv_heads: 4, head_dim: 256, block_size: 64 }, ..LLAMA },
+    Case { shape: HeadShape { heads: 6, kv_heads: 6, head_dim: 96, block_size: 16 }, ..LLAMA },
+    Case { shape: HeadShape { heads: 6, kv_heads: 2, head_dim: 80, block_size: 16 }, ..LLAMA },
 ];
 
 pub(super) fn run<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaError> {
     for case in CASES {
-        decode(run, case)?;
+        decode::<bf16, F>(run, case)?;
+        decode::<E4m3, F>(run, case)?;
     }
     Ok(())
 }
 
-fn decode<F: FnMut(&Check)>(run: &mut Run<'_, F>, case: Case) -> Result<(), CudaError> {
+/// An element of a cache that can be drawn at random.
+pub(super) trait RandomElement: CacheElement + ToF64 {
+    /// What a test calls it.
+    const NAME: &'static str;
+    /// A number of about unit size.
+    fn random(random: &mut Random) -> Self;
+}
+
+impl RandomElement for bf16 {
+    const NAME: &'static str = "bf16";
+    fn random(random: &mut Random) -> Self {
+        Self::from_f32(random.signed())
+    }
+}
+
+impl RandomElement for E4m3 {
+    const NAME: &'static str = "fp8";
+    fn random(random: &mut Random) -> Self {
+        // Any code up to 1.375, of both signs.
+        Self((random.below(60) | random.below(2) << 7) as u8)
+    }
+}
+
+/// A cache of random numbers, and the numbers.
+pub(super) fn random_cache<T: RandomElement, F>(
+    run: &mut Run<'_, F>,
+    len: usize,
+) -> Result<(DeviceBuffer<T>, Vec<f64>), CudaError> {
+    let host: Vec<T> = (0..len).map(|_| T::random(&mut run.random)).collect();
+    Ok((run.device.upload_new("a test's input", &host)?, widen(&host)))
+}
+
+fn decode<T: RandomElement, F: FnMut(&Check)>(run: &mut Run<'_, F>, case: Case) -> Result<(), CudaError> {
     let HeadShape { heads, kv_heads, head_dim, block_size } = case.shape;
     let seqs = case.kv_lens.len();
     let longest = case.kv_lens.iter().copied().max().unwrap_or(0);
@@ -59,8 +98,8 @@ fn decode<F: FnMut(&Check)>(run: &mut Run<'_, F>, case: Case) -> Result<(), Cuda
     let query_rows = run.random.permutation(seqs);
     let columns = case.shape.qkv_columns();
     let (qkv, qkv_host) = run.random_bf16(seqs * columns, 1.0)?;
-    let (k_cache, k_host) = run.random_bf16(blocks * case.shape.block_elements(), 1.0)?;
-    let (v_cache, v_host) = run.random_bf16(blocks * case.shape.block_elements(), 1.0)?;
+    let (k_cache, k) = random_cache::<T, F>(run, blocks * case.shape.block_elements())?;
+    let (v_cache, v) = random_cache::<T, F>(run, blocks * case.shape.block_elements())?;
     let tables = run.device.upload_new("a test's input", &block_tables)?;
     let lens = run.device.upload_new("a test's input", &kv_lens)?;
     let rows = run.device.upload_new("a test's input", &query_rows)?;
@@ -91,7 +130,7 @@ fn decode<F: FnMut(&Check)>(run: &mut Run<'_, F>, case: Case) -> Result<(), Cuda
     attention::paged_decode(run.device, &input, &mut scratch, &mut out.as_mut_slice())?;
     let second = run.values(&out)?;
 
-    let (qkv, k, v) = (widen(&qkv_host), widen(&k_host), widen(&v_host));
+    let qkv = widen(&qkv_host);
     let cache = reference::Cache { k: &k, v: &v, kv_heads, block_size, head_dim };
     let mut expected = vec![0.0; seqs * heads * head_dim];
     for (seq, &kv_len) in case.kv_lens.iter().enumerate() {
@@ -113,8 +152,11 @@ fn decode<F: FnMut(&Check)>(run: &mut Run<'_, F>, case: Case) -> Result<(), Cuda
         }
     }
     let shape = format!(
-        "seqs {seqs} longest {longest} heads {heads}/{kv_heads} dim {head_dim} block {block_size} split {} window {:?} cap {:?}",
-        case.split_keys, case.window, case.softcap
+        "{} seqs {seqs} longest {longest} heads {heads}/{kv_heads} dim {head_dim} block {block_size} split {} window {:?} cap {:?}",
+        T::NAME,
+        case.split_keys,
+        case.window,
+        case.softcap
     );
     run.compare("paged_decode", shape.clone(), &first, &expected, LIMIT);
     run.compare("paged_decode again", shape, &second, &first, 0.0);
