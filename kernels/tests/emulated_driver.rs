@@ -29,7 +29,7 @@ fn open() -> CudaDevice {
 
 fn open_with(arena: ArenaSize) -> Result<CudaDevice, CudaError> {
     let (products, overlap) = (Products::BatchInvariant, LaunchOverlap::Overlapped);
-    CudaDevice::new(CudaConfig { ordinal: 0, arena, products, overlap })
+    CudaDevice::new(CudaConfig { ordinal: 0, arena, products, overlap, records_steps: false })
 }
 
 fn is_child() -> bool {
