@@ -379,5 +379,8 @@ impl Drop for EngineLoop {
     fn drop(&mut self) {
         // Also when the thread panics: nobody must wait for an engine that is gone.
         self.cells.set_stopped();
+        // The queue itself lives as long as a handle does, and with it whatever waits in it. Who sends later finds the
+        // mark that was set before.
+        while self.submissions.try_recv().is_ok() {}
     }
 }

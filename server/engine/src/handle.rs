@@ -179,7 +179,9 @@ impl EngineHandle {
                 self.queue_full(self.load().num_waiting.max(self.shared.max_waiting))
             }
             flume::TrySendError::Disconnected(_) => self.ended(),
-        })
+        })?;
+        // The engine empties the queue once after it has stopped; what comes later stays there unread.
+        if self.shared.cells.is_stopped() { Err(self.ended()) } else { Ok(()) }
     }
 
     fn refusal(&self, refusal: Refusal) -> EngineError {

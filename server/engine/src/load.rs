@@ -145,11 +145,15 @@ impl LoadCells {
         self.stopped.store(true, Relaxed);
     }
 
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Relaxed)
+    }
+
     pub(crate) fn health(&self, now: Duration, overdue_after: Duration) -> EngineHealth {
         if self.device_broken.load(Relaxed) {
             return EngineHealth::DeviceBroken;
         }
-        if self.stopped.load(Relaxed) {
+        if self.is_stopped() {
             return EngineHealth::Stopped;
         }
         if let Some(began_us) = self.turn_began.load(Relaxed).checked_sub(1) {
