@@ -103,10 +103,10 @@ pub enum KernelError {
         op: &'static str,
     },
 
-    /// The GPU refused.
+    /// The GPU cannot do what it was asked for; it goes on.
     #[cfg(feature = "cuda")]
     #[error(transparent)]
-    Cuda(#[from] crate::cuda::CudaError),
+    Cuda(crate::cuda::CudaError),
 
     /// The system refused a thread.
     #[error("cannot start compute thread {thread_idx} of {num_threads}")]
@@ -125,6 +125,17 @@ impl KernelError {
     /// Whether no later op can succeed either, because the device is lost to this process.
     pub fn is_device_broken(&self) -> bool {
         matches!(self, Self::DeviceBroken { .. })
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl From<crate::cuda::CudaError> for KernelError {
+    /// What the driver itself refuses is no matter of arguments: a kernel's fault spoils the whole context.
+    fn from(error: crate::cuda::CudaError) -> Self {
+        match error {
+            crate::cuda::CudaError::Driver { .. } => Self::DeviceBroken { source: Box::new(error) },
+            other => Self::Cuda(other),
+        }
     }
 }
 

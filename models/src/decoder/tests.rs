@@ -14,6 +14,9 @@ use crate::spec::tests::small_spec;
 use crate::spec::{Activation, Attention, ExpertWeighting, FeedForward, LayerSpec, Norms, Rope, RopeScaling};
 use crate::tensor_source::TensorSource;
 
+#[cfg(feature = "cuda")]
+mod gpu;
+
 const MAX_LEN: usize = 96;
 /// How sequences are computed.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +33,10 @@ fn decoder(weight_type: WeightType) -> Decoder {
 
 fn decoder_of(spec: DecoderSpec, weight_type: WeightType) -> Decoder {
     let device = Device::cpu(&CpuOptions::default()).expect("the processor is there");
+    decoder_on(device, spec, weight_type)
+}
+
+fn decoder_on(device: Device, spec: DecoderSpec, weight_type: WeightType) -> Decoder {
     let dummy = DummyWeights::new(11, weight_type);
     let loader = WeightLoader {
         device: &device,

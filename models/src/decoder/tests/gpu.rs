@@ -1,0 +1,111 @@
+//! Goal: a GPU computes what the CPU computes. Method: the same random tiny models on both; the GPU is the emulated one.
+
+use spillway_emulated_driver::EmulatedDriver;
+use spillway_kernels::cuda::{ArenaSize, CudaConfig, LaunchOverlap, Products};
+
+use super::*;
+
+const PLAIN: CudaConfig = CudaConfig {
+    ordinal: 0,
+    arena: ArenaSize::Bytes(64 << 20),
+    products: Products::Fastest,
+    overlap: LaunchOverlap::Overlapped,
+    records_steps: false,
+};
+
+/// The emulated GPU; none where there is no C++ compiler.
+fn gpu(config: CudaConfig) -> Option<Device> {
+    EmulatedDriver::load().expect("the stand-in can be built and loaded")?;
+    Some(Device::cuda(config).expect("the emulated device opens"))
+}
+
+/// A model whose heads are of a size that GPUs take.
+fn wide_spec() -> DecoderSpec {
+    let mut spec = small_spec();
+    (spec.num_heads, spec.num_kv_heads, spec.head_dim) = (4, 2, 64);
+    spec.attention = Attention::plain(64);
+    spec.ropes[0].rotary_dim = 64;
+    spec
+}
+
+/// What architectures do beyond Llama, but for experts.
+fn rich_dense_spec() -> DecoderSpec {
+    let mut spec = rich_spec();
+    spec.head_dim = 64;
+    spec.ropes[0].rotary_dim = 64;
+    spec.layers = vec![
+        LayerSpec { window: NonZeroUsize::new(13), rope_idx: 1, ..LayerSpec::plain(96) },
+        LayerSpec { window: NonZeroUsize::new(40), ..LayerSpec::plain(96) },
+    ];
+    assert_eq!(spec.problem(), None);
+    spec
+}
+
+fn way(chunk: usize, kv_dtype: DType) -> Way {
+    Way { chunk, block_size: 16, kv_dtype }
+}
+
+/// How far `actual` is from `expected`, as a part of the latter's size.
+fn distance(expected: &[f32], actual: &[f32]) -> f64 {
+    assert_eq!(expected.len(), actual.len());
+    let square = |x: f32| f64::from(x).powi(2);
+    let error: f64 = expected.iter().zip(actual).map(|(a, b)| square(a - b)).sum();
+    let size: f64 = expected.iter().map(|a| square(*a)).sum();
+    (error / size).sqrt()
+}
+
+#[test]
+fn logits_are_near_those_of_the_cpu_for_prefills_chunks_and_decodes() {
+    let sequences = [sequence(0, 37), sequence(1, 5), sequence(3, 1)];
+    for (spec, tolerance) in [(wide_spec(), 0.01), (rich_dense_spec(), 0.02)] {
+        let mut on_cpu = decoder_of(spec.clone(), WeightType::BF16);
+        let expected = last_logits(&mut on_cpu, &sequences, way(MAX_LEN, DType::BF16));
+        for records_steps in [false, true] {
+            let Some(device) = gpu(CudaConfig { records_steps, ..PLAIN }) else { return };
+            let mut on_gpu = decoder_on(device, spec.clone(), WeightType::BF16);
+            for chunk in [MAX_LEN, 9, 1] {
+                let actual = last_logits(&mut on_gpu, &sequences, way(chunk, DType::BF16));
+                for (seq_idx, (expected, actual)) in expected.iter().zip(&actual).enumerate() {
+                    let distance = distance(expected, actual);
+                    let context = format!("{records_steps} chunks of {chunk}, sequence {seq_idx}");
+                    assert!(distance < tolerance, "{context}: {distance}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_recorded_step_gives_the_bits_of_its_launches() {
+    let sequences = [sequence(0, 21), sequence(1, 19), sequence(2, 20)];
+    let logits = |records_steps| {
+        let device = gpu(CudaConfig { records_steps, ..PLAIN })?;
+        let mut decoder = decoder_on(device, rich_dense_spec(), WeightType::BF16);
+        Some(last_logits(&mut decoder, &sequences, way(1, DType::BF16)))
+    };
+    let (Some(launched), Some(recorded)) = (logits(false), logits(true)) else { return };
+    for (launched, recorded) in launched.iter().zip(&recorded) {
+        assert_same_bits(launched, recorded, "recorded");
+    }
+}
+
+#[test]
+fn batch_invariant_logits_do_not_depend_on_company_or_chunks() {
+    let config = CudaConfig { products: Products::BatchInvariant, records_steps: true, ..PLAIN };
+    let Some(device) = gpu(config) else { return };
+    let sequences = [sequence(0, 33), sequence(1, 5), sequence(2, 18)];
+    let mut decoder = decoder_on(device, wide_spec(), WeightType::BF16);
+    let alone: Vec<Vec<f32>> = sequences
+        .iter()
+        .map(|tokens| {
+            let tokens = std::slice::from_ref(tokens);
+            last_logits(&mut decoder, tokens, way(MAX_LEN, DType::BF16)).remove(0)
+        })
+        .collect();
+    for chunk in [1, 7, MAX_LEN] {
+        let together = last_logits(&mut decoder, &sequences, way(chunk, DType::BF16));
+        for (expected, actual) in alone.iter().zip(&together) {
+            assert_same_bits(expected, actual, &format!("chunks of {chunk}"));
+        }
+    }
+}
