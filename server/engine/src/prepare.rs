@@ -163,3 +163,6 @@ fn bad_words(tokenizer: &Tokenizer, words: &[String]) -> Result<Vec<Vec<TokenId>
     }
     Ok(spellings)
 }
+
+#[cfg(test)]
+mod tests;
