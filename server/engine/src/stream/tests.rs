@@ -186,6 +186,28 @@ fn a_stop_string_is_shown_if_asked_and_not_looked_for_too_early() {
     assert!(text.starts_with("\"a <stop> b \" started 3 0:stop(Text("), "{text}");
 }
 
+#[test]
+fn a_stop_string_counts_from_the_first_token_past_the_least_number() {
+    let asked = SamplingParams::new(Sampling::Greedy, Seed(0));
+    let num_tokens = rig(1, &[]).tokens("a <stop>").len() as u32;
+    for (min_tokens, shown) in [(num_tokens - 1, "\"a \" "), (num_tokens, "\"a <stop> b \" ")] {
+        let mut rig = rig_with(1, &["<stop>"], SamplingParams { min_tokens, ..asked.clone() });
+        rig.send(0, "a <stop> b <stop> c", None);
+        let text = summary(&rig.read());
+        assert!(text.starts_with(shown), "{min_tokens} of {num_tokens}: {text}");
+    }
+}
+
+#[test]
+fn the_token_that_ends_an_answer_is_text_if_asked() {
+    let params = SamplingParams { include_stop: true, ..SamplingParams::new(Sampling::Greedy, Seed(0)) };
+    let mut rig = rig_with(1, &[], params);
+    rig.send(0, "ab", None);
+    rig.send(0, "z", Some(FinishReason::Stop));
+    let text = summary(&rig.read());
+    assert!(text.starts_with("\"abz\" started 3 0:stop done"), "{text}");
+}
+
 /// Goal: the model's own end is no match, a token that the client named is. Method: both end the sequence.
 #[test]
 fn a_stop_token_is_told_and_the_models_end_is_not() {
