@@ -175,3 +175,33 @@ impl LiveRequest {
         if self.updates.send(update).is_ok() { Reader::Listening } else { Reader::Gone }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use spillway_types::{ModelId, Sampling, Seed};
+
+    use super::*;
+
+    #[test]
+    fn what_siblings_find_cached_is_not_told() {
+        let meters = Meters::new(&ModelId::new("any"), 16, 1);
+        let (updates, mut told) = mpsc::unbounded_channel();
+        let first = SeqSampling {
+            sampling: Sampling::Greedy,
+            seed: Seed(0),
+            choice: 0,
+            prompt_len: 20,
+            logprobs: None,
+            rules: None,
+            scoring: None,
+        };
+        let seqs = vec![(SeqId(0), first.clone()), (SeqId(1), first.of_choice(1))];
+        let mut registry = Registry::default();
+        let (request_id, arrived) = (RequestId(7), Duration::ZERO);
+        registry.insert(NewRequest { request_id, updates, arrived, prompt_tokens: 20, seqs });
+        registry.admitted(SeqId(0), 0, Duration::ZERO, &meters);
+        registry.admitted(SeqId(1), 16, Duration::ZERO, &meters);
+        assert!(matches!(told.try_recv(), Ok(Update::Admitted { cached_tokens: 0 })));
+        assert!(told.try_recv().is_err(), "the second shares the first one's prompt");
+    }
+}
