@@ -71,6 +71,49 @@ fn a_lying_count_is_refused_before_anything_is_allocated() {
 }
 
 #[test]
+fn a_count_is_compared_with_the_entries_that_the_rest_of_the_file_can_hold() {
+    let mut bytes = sample();
+    let num_tensors = bytes.len() as u64 / 4;
+    bytes[8..16].copy_from_slice(&num_tensors.to_le_bytes());
+    let error = open(&bytes).expect_err("an entry takes more than four bytes").to_string();
+    assert!(error.contains(&format!("names {num_tensors} tensors")), "{error}");
+}
+
+#[test]
+fn what_exists_twice_is_named() {
+    let twice = GgufWriter::default().tensor("x", &[1], 0, vec![0; 4]).tensor("x", &[1], 0, vec![0; 4]);
+    let error = open(&twice.finish()).expect_err("which of them is meant?").to_string();
+    assert!(error.contains("tensor `x` exists twice"), "{error}");
+    let twice = GgufWriter::default().pair("k", GgufValue::Bool(true)).pair("k", GgufValue::Bool(false));
+    let error = open(&twice.finish()).expect_err("which of them is meant?").to_string();
+    assert!(error.contains("metadata `k` exists twice"), "{error}");
+}
+
+/// Goal: tensors begin where the file's own alignment says. Method: headers of several lengths, among them some whose
+/// end is a multiple of 32 but not of 64.
+#[test]
+fn tensors_begin_at_the_alignment_that_the_file_names() {
+    let data: Vec<u8> = (1..=8).flat_map(|number| (number as f32).to_le_bytes()).collect();
+    let mut num_moved = 0;
+    for key_len in [0, 8, 16, 24, 32, 40, 48, 56] {
+        let mut bytes = GgufWriter::default()
+            .pair("general.alignment", GgufValue::Unsigned(64))
+            .pair(&"k".repeat(key_len), GgufValue::Bool(true))
+            .tensor("x", &[8], 0, data.clone())
+            .finish();
+        let begins_at = bytes.len() - data.len();
+        if !begins_at.is_multiple_of(64) {
+            bytes.splice(begins_at..begins_at, [0; 32]);
+            num_moved += 1;
+        }
+        let (store, _) = open(&bytes).expect("the file is well formed");
+        let numbers = store.tensor("x", &[8]).expect("it is there").to_f32();
+        assert_eq!(numbers, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], "a key of {key_len} bytes");
+    }
+    assert!(num_moved > 0, "every header ends at a multiple of 64");
+}
+
+#[test]
 fn other_formats_and_versions_are_named() {
     let check = |spoil: fn(&mut Vec<u8>), expected: &str| {
         let mut bytes = sample();
