@@ -166,6 +166,28 @@ fn a_published_gemma3_with_eyes_is_read_by_its_defaults() {
 }
 
 #[test]
+fn the_columns_that_turn_are_told_beside_the_rope_or_within() {
+    for keys in [
+        json!({"partial_rotary_factor": 0.75}),
+        json!({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.75}}),
+    ] {
+        let spec = read(&of_family("phi3", &keys)).expect("well formed");
+        assert_eq!((spec.ropes[0].rotary_dim, spec.head_dim), (12, 16), "{keys}");
+    }
+}
+
+/// Goal: the attention factor of a longrope that names none. Expected: `sqrt(1 + ln(32) / ln(4096))`, by hand.
+#[test]
+fn a_longrope_without_an_attention_factor_has_the_papers() {
+    let keys = json!({
+        "max_position_embeddings": 131_072, "original_max_position_embeddings": 4096,
+        "rope_scaling": {"type": "longrope", "short_factor": [1, 1, 1, 1, 1, 1, 1, 1], "long_factor": [2, 2, 2, 2, 2, 2, 2, 2]}
+    });
+    let factor = read(&of_family("phi3", &keys)).expect("well formed").ropes[0].attention_factor();
+    assert!((factor - 1.190_238).abs() < 1e-6, "{factor}");
+}
+
+#[test]
 fn a_mixtral_without_a_theta_has_its_familys() {
     let keys = json!({"num_local_experts": 4, "num_experts_per_tok": 2});
     let theta = |keys: &Value| read(&of_family("mixtral", keys)).expect("well formed").ropes[0].theta;
@@ -185,6 +207,15 @@ fn only_some_layers_have_experts_if_the_config_says_so() {
     let experts = FeedForward::Experts { num_experts: 4, num_active: 2, size: 32, weighting };
     let parts: Vec<FeedForward> = spec.layers.iter().map(|layer| layer.feed_forward).collect();
     assert_eq!(parts, [FeedForward::Dense { size: 96 }, experts]);
+}
+
+#[test]
+fn a_step_of_two_gives_experts_to_every_second_layer_from_the_second_on() {
+    let keys = with_experts(json!({"num_hidden_layers": 4, "decoder_sparse_step": 2}));
+    let spec = read(&of_family("qwen3_moe", &keys)).expect("well formed");
+    let has_experts =
+        |layer: &crate::spec::LayerSpec| matches!(layer.feed_forward, FeedForward::Experts { .. });
+    assert_eq!(spec.layers.iter().map(has_experts).collect::<Vec<_>>(), [false, true, false, true]);
 }
 
 /// The smallest file with one layer; tensors of one number each, since only names are looked at.
@@ -230,6 +261,54 @@ fn a_gguf_head_is_tied_unless_it_is_there_and_rotary_divisors_are_read() {
     let (store, metadata, _folder) = gguf(&[]);
     let spec = GgufForm::of(&metadata).expect("llama").spec(&metadata, &store).expect("spec");
     assert!(spec.tied_head);
+}
+
+/// What a file of one of Gemma's families says with these pairs, whose keys follow the architecture's name: heads have 16
+/// columns, two of them a hidden size of 96.
+fn gguf_gemma(architecture: &str, num_layers: u64, pairs: &[(&str, f64)]) -> DecoderSpec {
+    let mut writer = GgufWriter::default()
+        .pair("general.architecture", GgufValue::Text(architecture.to_owned()))
+        .pair("tokenizer.ggml.tokens", GgufValue::Texts(vec!["a".to_owned()]));
+    for (key, count) in [
+        ("block_count", num_layers),
+        ("context_length", 64),
+        ("embedding_length", 96),
+        ("feed_forward_length", 128),
+        ("attention.head_count", 2),
+        ("attention.key_length", 16),
+        ("attention.sliding_window", 8),
+    ] {
+        writer = writer.pair(&format!("{architecture}.{key}"), GgufValue::Unsigned(count));
+    }
+    for (key, number) in [("attention.layer_norm_rms_epsilon", 1e-6)].iter().chain(pairs) {
+        writer = writer.pair(&format!("{architecture}.{key}"), GgufValue::Float(*number));
+    }
+    let folder = temporary_folder();
+    let path = folder.path().join("m.gguf");
+    std::fs::write(&path, writer.finish()).expect("the folder takes a file");
+    let (store, metadata) = WeightStore::open_gguf(&path).expect("the file is well formed");
+    GgufForm::of(&metadata).expect(architecture).spec(&metadata, &store).expect("spec")
+}
+
+#[test]
+fn a_gguf_gemma_of_27b_is_known_by_its_layers_and_scales_scores_by_its_hidden_size() {
+    for (architecture, layers_of_27b) in [("gemma2", 46), ("gemma3", 62)] {
+        let scale = |num_layers| gguf_gemma(architecture, num_layers, &[]).attention.scale;
+        assert_eq!(scale(layers_of_27b).to_bits(), (1.0 / 48.0_f32.sqrt()).to_bits(), "{architecture}");
+        assert_eq!(scale(layers_of_27b - 1).to_bits(), 0.25_f32.to_bits(), "{architecture}");
+    }
+}
+
+#[test]
+fn a_gguf_gemma3_has_a_base_for_each_of_its_ropes() {
+    let thetas = |pairs: &[(&str, f64)]| {
+        let spec = gguf_gemma("gemma3", 6, pairs);
+        assert_eq!((spec.layers[0].rope_idx, spec.layers[5].rope_idx), (1, 0));
+        [spec.ropes[0].theta, spec.ropes[1].theta].map(f32::to_bits)
+    };
+    let full = ("rope.freq_base", 1e6);
+    assert_eq!(thetas(&[full]), [1e6_f32, 1e4].map(f32::to_bits));
+    assert_eq!(thetas(&[full, ("rope.freq_base_swa", 5e4)]), [1e6_f32, 5e4].map(f32::to_bits));
 }
 
 #[test]
