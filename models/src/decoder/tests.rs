@@ -230,3 +230,26 @@ fn a_scale_of_embeddings_has_the_type_of_their_table() {
     assert_eq!(rounded(DtypePolicy::Auto, WeightType::Q8_0).to_bits(), scale.to_bits());
     assert_eq!(rounded(DtypePolicy::F32, WeightType::BF16).to_bits(), scale.to_bits());
 }
+
+#[test]
+fn a_decoder_scales_embeddings_in_the_type_of_their_table() {
+    let exact = 640.0_f32.sqrt();
+    let spec = DecoderSpec { embedding_scale: Some(exact), ..small_spec() };
+    let scale = |weight_type| decoder_of(spec.clone(), weight_type).weights.embedding_scale;
+    assert_eq!(scale(WeightType::BF16).map(f32::to_bits), Some(25.25_f32.to_bits()));
+    assert_eq!(scale(WeightType::F32).map(f32::to_bits), Some(exact.to_bits()));
+}
+
+#[test]
+fn the_cap_of_logits_is_a_hyperbolic_tangent_of_what_they_were() {
+    let logits = |cap| {
+        let spec = DecoderSpec { logit_soft_cap: cap, ..small_spec() };
+        let way = Way { chunk: MAX_LEN, block_size: 16, kv_dtype: DType::F32 };
+        last_logits(&mut decoder_of(spec, WeightType::F32), &[sequence(0, 20)], way).remove(0)
+    };
+    let plain = logits(None);
+    let cap = plain.iter().fold(0.0_f32, |largest, logit| largest.max(logit.abs())) / 2.0;
+    for (capped, plain) in logits(Some(cap)).iter().zip(&plain) {
+        assert!((capped - cap * (plain / cap).tanh()).abs() < 1e-5 * cap, "{capped}, before {plain}");
+    }
+}
