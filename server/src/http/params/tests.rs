@@ -41,6 +41,21 @@ fn given_fields_replace_the_models_defaults() {
 }
 
 #[test]
+fn the_lower_number_of_a_priority_goes_first() {
+    for (number, expected) in [
+        (-7, Priority::High),
+        (-1, Priority::High),
+        (0, Priority::Normal),
+        (1, Priority::Low),
+        (7, Priority::Low),
+    ] {
+        let priority = Some(RequestPriority::Number(number));
+        let params = check(GenerationRequest { priority, ..GenerationRequest::default() });
+        assert_eq!(params.expect("any number will do").priority, expected, "{number}");
+    }
+}
+
+#[test]
 fn out_of_range_values_say_value_and_limit() {
     let fields = GenerationRequest::default;
     let long = "x".repeat(1025);
