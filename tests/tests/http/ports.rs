@@ -5,6 +5,9 @@ use std::path::Path;
 use reqwest::Method;
 use spillway_tests::{Client, Reply, Server, Surroundings, run_to_end, tiny_model, within};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
 use super::requests::{COMPLETIONS, greedy, tiny_server, with};
 
 #[tokio::test]
@@ -68,6 +71,29 @@ async fn a_certificate_makes_it_https_and_a_new_one_is_read_at_sighup() {
     server.until_logged("stays in use").await;
     let again = Client::trusting(&base, Some(&new)).expect("a client");
     assert_eq!(again.get("/health").await.expect("an answer").status, 200);
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_closes_the_connection() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let certificate = certify(folder.path());
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let flags = ["--tls-cert", cert.to_str().expect("UTF-8"), "--tls-key", key.to_str().expect("UTF-8")];
+    let flags = [&flags[..], &["--header-timeout", "500ms"]].concat();
+    let surroundings = Surroundings { environment: &[], certificate: Some(&certificate) };
+    let server = Server::start_in(&surroundings, tiny_model("tied").as_os_str(), &flags).await;
+    let base = server.client().base().to_owned();
+    let address = base.trim_start_matches("https://");
+    // Nothing at all, and the beginning of a client's first word.
+    for sent in [&[][..], &[0x16, 0x03, 0x01]] {
+        let mut connection = within("a connection", TcpStream::connect(address)).await.expect("a connection");
+        connection.write_all(sent).await.expect("the server reads");
+        let mut answer = Vec::new();
+        // A connection that is reset has ended as well.
+        let _ = within("the server to hang up", connection.read_to_end(&mut answer)).await;
+        assert!(!answer.starts_with(b"HTTP"), "nothing is said in the clear");
+    }
+    assert_eq!(server.get("/health").await.status, 200);
 }
 
 #[tokio::test]
