@@ -1,8 +1,10 @@
 //! The project's own tasks: `cargo xtask check` is the whole of CI, `cargo xtask tidy` the part no other tool does.
 
 mod check;
+mod kernels;
 mod sources;
 mod tidy;
+mod toolkit;
 
 use clap::Parser;
 
@@ -10,8 +12,10 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
-    /// Run everything that CI runs: fmt, clippy, docs, tests, tidy. Stops at the first failure.
+    /// Run everything that CI runs: fmt, clippy, docs, tests, tidy, GPU kernels. Stops at the first failure.
     Check,
+    /// Print what each GPU kernel takes of a multiprocessor; fail on register spills that are not announced.
+    Kernels,
     /// Check arrows, headers, unsafe, kernel twins, licences, documented flags; print the longest files and functions.
     Tidy,
 }
@@ -19,6 +23,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Check => check::run(),
+        Task::Kernels => kernels::run(),
         Task::Tidy => tidy::run(),
     }
 }
