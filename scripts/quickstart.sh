@@ -27,8 +27,19 @@ command -v cargo >/dev/null || missing cargo "install Rust from https://rustup.r
 command -v cc >/dev/null || missing "a C compiler" "install gcc"
 command -v python3 >/dev/null || missing python3 "install Python 3 with pip"
 
+# Where there is an NVIDIA driver, the binary can use its GPU; it takes the CPU if that turns out not to do.
+features=()
+if { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep 'libcuda\.so' >/dev/null; then
+    if [ -z "${NVCC:-}${CUDA_HOME:-}" ]; then
+        echo "== an NVIDIA driver is here: installing the compiler of the GPU code (220 MB, once)"
+        CUDA_HOME=$(scripts/cuda-toolkit.sh)
+        export CUDA_HOME
+    fi
+    features=(--features cuda)
+fi
+
 echo "== building the release binary (minutes the first time)"
-cargo build --release --package spillway
+cargo build --release "${features[@]}"
 spillway="${CARGO_TARGET_DIR:-target}/release/spillway"
 
 echo "== fetching the demo model"
