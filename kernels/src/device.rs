@@ -83,6 +83,15 @@ impl Device {
             Self::Cuda(_) => Some(DType::BF16),
         }
     }
+
+    /// Bytes left of a GPU's arena; none for the processor, whose memory is the machine's.
+    pub fn free_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Cpu(_) => None,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => Some(cuda.arena_usage().free_bytes),
+        }
+    }
 }
 
 /// The largest step that a [`Workspace`] is made for.

@@ -3,9 +3,12 @@
 mod bench;
 mod check;
 mod closing;
+mod device;
 mod engine;
 #[cfg(feature = "fault-injection")]
 mod faults;
+#[cfg(feature = "cuda")]
+mod gpu_selftest;
 mod listen;
 mod logging;
 mod memory;
@@ -27,6 +30,7 @@ use crate::http::{
 };
 use crate::model_store::{self, Pulled};
 use closing::{Closing, EngineLeft};
+use device::DeviceError;
 use listen::{Port, Tls};
 use watchdog::Watchdog;
 
@@ -52,6 +56,10 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Bench(bench) => bench::run(bench),
+        #[cfg(feature = "cuda")]
+        Command::GpuSelftest(options) => gpu_selftest::run(&options),
+        #[cfg(not(feature = "cuda"))]
+        Command::GpuSelftest(options) => Ok(device::find_gpu(options.ordinal).map(drop)?),
         Command::Check { config, effective, form } => {
             check::run(&check::Check { config: &config, effective: &effective, form })
         }
@@ -63,9 +71,10 @@ fn serve(config: &ServeConfig) -> anyhow::Result<()> {
     logging::start(&config.log)?;
     let metrics = prometheus::start()?;
     let clock = wall_clock();
+    let device = device::find(config)?;
     let source = model_source(&config.model.choice)?;
     let engine::Started { handle, thread, defaults, clock: engine_clock } =
-        engine::start(config, &source, &clock)?;
+        engine::start(config, device, &source, &clock)?;
 
     let local = Arc::new(LocalBackend::new(BackendId::new(LOCAL_BACKEND), handle.clone()));
     let router = Router::new(vec![Arc::clone(&local) as Arc<dyn Backend>])?;
@@ -138,9 +147,16 @@ fn http_limits(config: &HttpConfig) -> HttpLimits {
     }
 }
 
-/// The exit code that an error of [`run`] calls for: 4 if the engine hung or broke, else 1.
+/// The exit code that an error of [`run`] calls for: 3 if the device that was asked for cannot be used, 4 if the engine
+/// hung or broke, else 1.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<EngineLeft>() { watchdog::EXIT_ENGINE } else { 1 }
+    if error.is::<EngineLeft>() {
+        watchdog::EXIT_ENGINE
+    } else if error.is::<DeviceError>() {
+        device::EXIT_NO_DEVICE
+    } else {
+        1
+    }
 }
 
 fn model_source(choice: &ModelChoice) -> anyhow::Result<ModelSource> {

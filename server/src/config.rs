@@ -7,6 +7,7 @@
 
 mod api_keys;
 mod cli;
+mod device;
 mod environment;
 #[cfg(feature = "fault-injection")]
 mod faults;
@@ -22,13 +23,12 @@ use std::path::PathBuf;
 use environment::Environment;
 
 pub use api_keys::ApiKeys;
-pub use cli::{BenchCommand, CheckForm, Command, flags_markdown, parse};
+pub use cli::{BenchCommand, CheckForm, Command, GpuSelftest, flags_markdown, parse};
+pub use device::{BatchInvariance, CudaGraphs, DeviceChoice, DeviceConfig, GpuSettings, KernelOverlap};
 #[cfg(feature = "fault-injection")]
 pub use faults::{Fault, StepFault};
 pub use hub::{HubAccess, HubConfig, HubFiles, HubId, HubModel, HubToken};
-pub use serve::{
-    DeviceConfig, LogConfig, LogFormat, ModelChoice, ModelConfig, SchedulerSettings, ServeConfig,
-};
+pub use serve::{LogConfig, LogFormat, ModelChoice, ModelConfig, SchedulerSettings, ServeConfig};
 pub use server::{Address, HttpConfig, SecurityConfig, TlsConfig};
 pub use size::{ByteSize, InvalidSize};
 pub use time_span::{InvalidTimeSpan, TimeSpan};
@@ -115,12 +115,6 @@ pub enum ConfigError {
         max_num_batched_tokens: u32,
         /// Sequences of one step.
         max_num_seqs: u32,
-    },
-    /// The device is not one that this binary can use.
-    #[error("--device is `{device}`, but this binary was built for the CPU only: use `cpu` or `auto`")]
-    DeviceNotBuilt {
-        /// What was given.
-        device: String,
     },
     /// A variable of the environment cannot be followed.
     #[error("{name} is `{value}`, must be {expected}")]

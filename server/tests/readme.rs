@@ -1,5 +1,8 @@
 //! The README's generated parts are what the code says. `UPDATE_README=1` writes them anew.
 
+#[path = "readme/sizing.rs"]
+mod sizing;
+
 use std::path::Path;
 
 /// The README with the text between a part's two marks replaced.
@@ -11,17 +14,18 @@ fn with_part(readme: &str, part: &str, text: &str) -> String {
 }
 
 #[test]
-fn the_readme_lists_every_flag_and_every_request_field() {
+fn the_readme_lists_every_flag_and_request_field_and_how_much_memory_models_take() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let readme = std::fs::read_to_string(&path).expect("the README can be read");
     let expected = with_part(&readme, "flags", &spillway::config::flags_markdown());
     let expected = with_part(&expected, "request fields", &spillway_api::fields::markdown());
+    let expected = with_part(&expected, "memory", &sizing::markdown());
     if std::env::vars().any(|(name, _)| name == "UPDATE_README") {
         std::fs::write(&path, &expected).expect("the README can be written");
         return;
     }
     assert!(
         readme == expected,
-        "README.md is out of date: run UPDATE_README=1 cargo test -p spillway --test readme"
+        "README.md is out of date: run UPDATE_README=1 cargo test --workspace --features cuda --test readme"
     );
 }

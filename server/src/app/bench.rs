@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use spillway_engine::EngineHandle;
 
-use super::{engine, logging, model_source, runtime, wall_clock};
+use super::{device, engine, logging, model_source, runtime, wall_clock};
 use crate::config::{BenchCommand, LogConfig, ServeConfig};
 
 /// Measures what is asked for.
@@ -30,8 +30,9 @@ fn on_engine(
     measure: impl AsyncFnOnce(&EngineHandle) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     logging::start(&LogConfig { filter: "warn".to_owned(), ..LogConfig::default() })?;
+    let device = device::find(config)?;
     let source = model_source(&config.model.choice)?;
-    let engine::Started { handle, thread, .. } = engine::start(config, &source, &wall_clock())?;
+    let engine::Started { handle, thread, .. } = engine::start(config, device, &source, &wall_clock())?;
     let measured = runtime()?.block_on(measure(&handle));
     thread.stop(Duration::ZERO).context("the engine's thread")?;
     measured

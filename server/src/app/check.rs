@@ -2,7 +2,7 @@
 //!
 //! Only headers are read. What the server would decide at its start is decided here by the same functions.
 
-mod facts;
+pub(super) mod facts;
 
 use std::num::NonZeroU32;
 
@@ -11,9 +11,13 @@ use serde_json::{Map, Value, json};
 use spillway_kernels::CpuDevice;
 use spillway_models::{InspectOptions, Inspection, ModelSource, inspect};
 
-use super::{engine, memory};
-use crate::config::{ByteSize, CheckForm, DeviceConfig, ServeConfig};
+use super::memory::{self, Room};
+use super::{device, engine};
+use crate::config::{ByteSize, CheckForm, ServeConfig};
 use crate::model_store;
+
+/// A GPU holds weights of every type as bf16.
+const GPU_BYTES_PER_PARAMETER: u64 = 2;
 
 /// What `spillway check` is told.
 pub(super) struct Check<'a> {
@@ -65,6 +69,7 @@ pub(super) fn run(check: &Check<'_>) -> anyhow::Result<()> {
 
 /// The report, and why it does not fit.
 fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<String>)> {
+    let device = device::find(config)?;
     let path = model_store::find(&config.model.choice)?;
     let source = ModelSource::from_path(&path).with_context(|| format!("model {}", path.display()))?;
     let options = InspectOptions {
@@ -73,21 +78,30 @@ fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<S
         max_num_batched_tokens: config.scheduler.max_num_batched_tokens.get(),
         max_num_seqs: config.scheduler.max_num_seqs.get(),
     };
-    let inspection = inspect(&source, &options).with_context(|| format!("model {}", path.display()))?;
-    let DeviceConfig::Cpu(cpu) = &config.device;
-    let cpu = CpuDevice::new(cpu)?;
+    let mut inspection = inspect(&source, &options).with_context(|| format!("model {}", path.display()))?;
+    if let device::Found::Gpu(_) = device {
+        inspection.weight_bytes = inspection.num_parameters * GPU_BYTES_PER_PARAMETER;
+    }
+    let cpu = CpuDevice::new(&config.device.cpu)?;
     let found = memory::find();
-    let needs = needs(config, &inspection, found.available())?;
+    let room = match &device {
+        device::Found::Cpu => Room::Host { available: found.available() },
+        device::Found::Gpu(gpu) => Room::Gpu { arena: gpu.arena_bytes(config.device.gpu)? },
+    };
+    let needs = needs(config, &inspection, room)?;
     let mut report = Map::new();
     report.insert("model".to_owned(), facts::model(&source, &inspection));
     report.insert("tensors".to_owned(), facts::tensors(&inspection));
     report.insert("text".to_owned(), facts::text_assets(&inspection.text));
     report.insert("needs".to_owned(), needs.report);
     report.insert("machine".to_owned(), facts::machine(&cpu, found));
+    if let device::Found::Gpu(gpu) = &device {
+        report.insert("gpu".to_owned(), gpu.facts());
+    }
     Ok((report, needs.problem))
 }
 
-fn needs(config: &ServeConfig, inspection: &Inspection, available: Option<u64>) -> anyhow::Result<Needs> {
+fn needs(config: &ServeConfig, inspection: &Inspection, room: Room) -> anyhow::Result<Needs> {
     let settings = &config.scheduler;
     let model_len = settings.max_model_len.map_or(inspection.spec.max_positions as u32, NonZeroU32::get);
     let model_len = NonZeroU32::new(model_len).context("the model has no positions")?;
@@ -96,12 +110,12 @@ fn needs(config: &ServeConfig, inspection: &Inspection, available: Option<u64>) 
     let bytes_for = |tokens: u32| u64::from(settings.block_size.blocks_for(tokens)) * block_bytes;
     let fixed = inspection.weight_bytes + inspection.activation_bytes;
     // What is left is what the server finds free once the weights are there.
-    let left = available.map(|available| available.saturating_sub(fixed));
-    let blocks = engine::num_blocks(settings, layout, settings.max_num_seqs, model_len, left);
+    let blocks =
+        engine::num_blocks(settings, layout, settings.max_num_seqs, model_len, room.less(fixed).kv_budget());
     let cache = blocks.as_ref().map_or(0, |blocks| u64::from(blocks.get()) * block_bytes);
     let cache_tokens =
         blocks.as_ref().map_or(0, |blocks| u64::from(blocks.get()) * u64::from(settings.block_size.tokens()));
-    let problem = problem(config, inspection, &Shares { available, fixed, cache })
+    let problem = problem(config, inspection, &Shares { available: room.bytes(), fixed, cache })
         .or_else(|| blocks.as_ref().err().map(|error| format!("{error:#}")))
         .or_else(|| {
             let blocks = *blocks.as_ref().ok()?;

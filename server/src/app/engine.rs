@@ -16,18 +16,13 @@ use spillway_scheduler::SchedulerConfig;
 use spillway_text::{GenerationConfig, Timestamp};
 use spillway_types::Sampling;
 
+use super::device;
 #[cfg(feature = "fault-injection")]
 use super::faults;
-use super::memory;
-use crate::config::{ByteSize, DeviceConfig, SchedulerSettings, ServeConfig};
+use super::memory::{self, Room};
+use crate::config::{SchedulerSettings, ServeConfig};
 use crate::http::{SamplingDefaults, WallClock};
 use crate::model_text::{self, MissingTokenizer};
-
-/// Of the free memory, the part that the KV cache takes unasked is one in so many: prompts, buffers and other programs
-/// need the rest.
-const FREE_MEMORY_DIVISOR: u64 = 4;
-/// What the KV cache takes where the free memory cannot be told.
-const FALLBACK_KV_CACHE: ByteSize = ByteSize::from_mib(1024);
 
 /// A running engine.
 pub(super) struct Started {
@@ -41,12 +36,12 @@ pub(super) struct Started {
 /// Loads the model and starts its engine.
 pub(super) fn start(
     config: &ServeConfig,
+    device: device::Found,
     source: &ModelSource,
     wall_clock: &WallClock,
 ) -> anyhow::Result<Started> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let DeviceConfig::Cpu(cpu) = &config.device;
-    let device = Device::cpu(cpu)?;
+    let device = device::open(device, &config.device)?;
     let loaded = load(source, &load_options(config, &device))
         .with_context(|| format!("model {}", source.path().display()))?;
     let missing = match config.model.weights {
@@ -55,7 +50,11 @@ pub(super) fn start(
     };
     let text = model_text::build(loaded.text.clone(), missing)?;
     let defaults = sampling_defaults(&text.generation)?;
-    let scheduler = scheduler_config(&config.scheduler, &loaded)?;
+    let room = match device.free_bytes() {
+        Some(arena) => Room::Gpu { arena: arena as u64 },
+        None => Room::Host { available: memory::available_bytes() },
+    };
+    let scheduler = scheduler_config(&config.scheduler, &loaded, room)?;
     tracing::info!(
         model = %config.model.served_name,
         path = %source.path().display(),
@@ -121,7 +120,11 @@ fn sampling_defaults(generation: &GenerationConfig) -> anyhow::Result<SamplingDe
 }
 
 /// The settings, with what the model and the memory say.
-fn scheduler_config(settings: &SchedulerSettings, loaded: &LoadedModel) -> anyhow::Result<SchedulerConfig> {
+fn scheduler_config(
+    settings: &SchedulerSettings,
+    loaded: &LoadedModel,
+    room: Room,
+) -> anyhow::Result<SchedulerConfig> {
     let model_len =
         NonZeroU32::new(loaded.runner_limits.max_model_len).context("the model has no positions")?;
     let limits = loaded.executor_limits;
@@ -129,8 +132,8 @@ fn scheduler_config(settings: &SchedulerSettings, loaded: &LoadedModel) -> anyho
         Some(most) => settings.max_num_seqs.min(most),
         None => settings.max_num_seqs,
     };
-    let num_blocks =
-        num_blocks(settings, &loaded.kv_layout, max_num_seqs, model_len, memory::available_bytes())?;
+    let budget = room.kv_budget();
+    let num_blocks = num_blocks(settings, &loaded.kv_layout, max_num_seqs, model_len, budget)?;
     let max_model_len = max_model_len(settings, model_len, num_blocks)?;
     Ok(SchedulerConfig {
         block_size: settings.block_size,
@@ -169,13 +172,13 @@ pub(super) fn max_model_len(
     Ok(model_len.min(cache_len))
 }
 
-/// Blocks of the KV cache: what was asked for, or what all sequences can use within a part of the memory that is free.
+/// Blocks of the KV cache: what was asked for, or what all sequences can use within the budget.
 pub(super) fn num_blocks(
     settings: &SchedulerSettings,
     layout: &KvLayout,
     max_num_seqs: NonZeroU32,
     model_len: NonZeroU32,
-    available_bytes: Option<u64>,
+    budget_bytes: u64,
 ) -> anyhow::Result<NonZeroU32> {
     let blocks_per_seq = settings.block_size.blocks_for(model_len.get());
     let useful = blocks_per_seq.saturating_mul(max_num_seqs.get());
@@ -184,11 +187,7 @@ pub(super) fn num_blocks(
         // An executor that keeps its own cache takes none of ours.
         _ if bytes_per_block == 0 => useful,
         Some(asked) => layout.blocks_in(settings.block_size, asked.bytes()),
-        None => {
-            let budget = available_bytes
-                .map_or(FALLBACK_KV_CACHE.bytes(), |available| available / FREE_MEMORY_DIVISOR);
-            layout.blocks_in(settings.block_size, budget).min(useful)
-        }
+        None => layout.blocks_in(settings.block_size, budget_bytes).min(useful),
     };
     NonZeroU32::new(num_blocks).with_context(|| {
         format!("the KV cache has no room for one block of {bytes_per_block} bytes: raise --kv-cache-memory")

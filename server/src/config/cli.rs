@@ -22,6 +22,8 @@ pub enum Command {
     Pull(ModelChoice),
     /// Measure.
     Bench(BenchCommand),
+    /// Try a GPU.
+    GpuSelftest(GpuSelftest),
     /// Say what is inside a model, what it needs, and whether it fits.
     Check {
         /// What would be served, and how.
@@ -58,6 +60,9 @@ enum RawCommand {
         #[command(flatten)]
         engine: EngineArgs,
     },
+    /// Try every kernel on a GPU against sums in f64, a model against the CPU, and measure them. Exit code 3: no usable
+    /// GPU.
+    GpuSelftest(GpuSelftestArgs),
     /// Measure.
     #[command(subcommand)]
     Bench(RawBench),
@@ -125,6 +130,52 @@ struct PullArgs {
     revision: Option<String>,
 }
 
+#[derive(Debug, clap::Args)]
+struct GpuSelftestArgs {
+    /// The GPU's number, as the driver counts.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    ordinal: usize,
+    /// A model whose probabilities are compared with those of the CPU in f32: a .gguf file, or a folder.
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
+    /// Leave the kernels' test out.
+    #[arg(long)]
+    no_test: bool,
+    /// Leave the measurements out.
+    #[arg(long)]
+    no_bench: bool,
+    /// Tell every comparison, not only one line a kernel.
+    #[arg(long)]
+    verbose: bool,
+    /// What random inputs are drawn from.
+    #[arg(long, default_value_t = 20_261_122)]
+    seed: u64,
+}
+
+/// What is tried on a GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GpuSelftest {
+    /// The GPU's number, as the driver counts.
+    pub ordinal: usize,
+    /// A model to compare with the CPU.
+    pub model: Option<PathBuf>,
+    /// Whether kernels are tried.
+    pub test: bool,
+    /// Whether they are measured.
+    pub bench: bool,
+    /// Whether every comparison is told.
+    pub verbose: bool,
+    /// What random inputs are drawn from.
+    pub seed: u64,
+}
+
+impl From<GpuSelftestArgs> for GpuSelftest {
+    fn from(args: GpuSelftestArgs) -> Self {
+        let GpuSelftestArgs { ordinal, model, no_test, no_bench, verbose, seed } = args;
+        Self { ordinal, model, test: !no_test, bench: !no_bench, verbose, seed }
+    }
+}
+
 /// How the report of a check is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckForm {
@@ -175,6 +226,7 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
             ModelChoice::Path(_) => Err(ConfigError::PullPath { model: args.model }),
             choice => Ok(Command::Pull(choice)),
         },
+        RawCommand::GpuSelftest(args) => Ok(Command::GpuSelftest(args.into())),
         RawCommand::Check { target, json, engine } => {
             let mut raw = raw(engine.into(), matches.subcommand_matches("check"))?;
             raw.model.model = target.or(raw.model.model);

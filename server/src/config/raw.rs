@@ -3,18 +3,20 @@
 //! One definition serves both: clap reads a flag of the field's name, serde a key. The help of `spillway serve` is
 //! made of these comments; defaults stand in the `Default` of each section.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::{ByteSize, TimeSpan};
 
+mod device;
 #[cfg(feature = "fault-injection")]
 mod faults;
 mod security;
 mod server;
 
+pub(super) use device::RawDevice;
 #[cfg(feature = "fault-injection")]
 pub(super) use faults::RawFaults;
 pub(super) use security::{RawSecurity, Secret};
@@ -103,28 +105,6 @@ fn one_or_several<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<V
         Names::One(name) => vec![name],
         Names::Several(names) => names,
     })
-}
-
-/// `[device]`: where it runs.
-#[derive(Debug, Clone, PartialEq, clap::Args, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[command(next_help_heading = "Device: keys of [device]")]
-pub(super) struct RawDevice {
-    /// Where to compute: auto, cpu, or cuda with the GPU's number if there are several, as in cuda:1.
-    #[arg(long, value_name = "auto|cpu|cuda[:N]", default_value_t = RawDevice::default().device)]
-    pub(super) device: String,
-    /// Vector instructions of the CPU; auto takes the best that the processor has.
-    #[arg(long, value_enum, default_value_t = RawDevice::default().cpu_isa)]
-    pub(super) cpu_isa: RawIsa,
-    /// Threads that compute; as many as the process may run at once if absent.
-    #[arg(long, value_name = "COUNT")]
-    pub(super) threads: Option<NonZeroUsize>,
-}
-
-impl Default for RawDevice {
-    fn default() -> Self {
-        Self { device: "auto".to_owned(), cpu_isa: RawIsa::Auto, threads: None }
-    }
 }
 
 /// `[scheduler]`: how much one engine may hold.

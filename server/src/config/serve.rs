@@ -4,17 +4,16 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use spillway_kernels::{CpuOptions, Isa, IsaChoice, WeightType};
+use spillway_kernels::WeightType;
 use spillway_models::{DtypePolicy, ExecutorKind, WeightsKind};
 use spillway_types::{BlockSize, ModelId};
 
 use super::hub::{HubId, HubModel};
 use super::raw::{
-    RawConfig, RawDevice, RawDtype, RawExecutor, RawIsa, RawLog, RawLogFormat, RawModel, RawScheduler,
-    RawWeightType, RawWeights,
+    RawConfig, RawDtype, RawExecutor, RawLog, RawLogFormat, RawModel, RawScheduler, RawWeightType, RawWeights,
 };
 use super::server::positive;
-use super::{ByteSize, ConfigError, Environment, HttpConfig, SecurityConfig, out_of_range};
+use super::{ByteSize, ConfigError, DeviceConfig, Environment, HttpConfig, SecurityConfig, out_of_range};
 
 /// Everything that `spillway serve` needs.
 #[derive(Debug, Clone)]
@@ -65,13 +64,6 @@ pub enum ModelChoice {
     Path(PathBuf),
     /// A repository of a hub.
     Hub(HubModel),
-}
-
-/// Where a model runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceConfig {
-    /// On the processor.
-    Cpu(CpuOptions),
 }
 
 /// How much one engine may hold. What depends on the model is still open.
@@ -244,25 +236,6 @@ fn weight_type(raw: RawWeightType) -> WeightType {
         RawWeightType::Q4K => WeightType::Q4K,
         RawWeightType::Q5K => WeightType::Q5K,
         RawWeightType::Q6K => WeightType::Q6K,
-    }
-}
-
-impl RawDevice {
-    fn validate(self) -> Result<DeviceConfig, ConfigError> {
-        let is_cuda = self.device == "cuda"
-            || self.device.strip_prefix("cuda:").is_some_and(|ordinal| ordinal.parse::<u32>().is_ok());
-        match self.device.as_str() {
-            "auto" | "cpu" => {}
-            _ if is_cuda => return Err(ConfigError::DeviceNotBuilt { device: self.device }),
-            _ => return Err(out_of_range("device", self.device, "auto, cpu or cuda[:N]")),
-        }
-        let isa = match self.cpu_isa {
-            RawIsa::Auto => IsaChoice::Auto,
-            RawIsa::Avx512 => IsaChoice::Exactly(Isa::Avx512),
-            RawIsa::Avx2 => IsaChoice::Exactly(Isa::Avx2),
-            RawIsa::Portable => IsaChoice::Exactly(Isa::Portable),
-        };
-        Ok(DeviceConfig::Cpu(CpuOptions { isa, num_threads: self.threads }))
     }
 }
 

@@ -15,6 +15,8 @@ mod demo;
 mod endpoints;
 mod errors;
 mod generating;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod hanging;
 mod hub;
 mod keys;

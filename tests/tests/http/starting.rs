@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use spillway_tests::{ModelVariant, Server, run_to_end, tiny_model};
+use spillway_tests::{ModelVariant, Server, binary, run_to_end, tiny_model};
 
 use super::requests::{COMPLETIONS, greedy};
 
 /// Exit code for a command line or config that cannot be followed.
 const USAGE: i32 = 2;
+/// Exit code where the device that is asked for cannot be used.
+const NO_DEVICE: i32 = 3;
 /// Exit code for everything else.
 const FAILURE: i32 = 1;
 
@@ -119,4 +121,29 @@ async fn a_port_that_is_taken_is_named() {
     let base = server.client().base().to_owned();
     let port = base.rsplit(':').next().expect("an address has a port");
     fails(&["serve", "--model", text(&model), "--port", port], FAILURE, &["--port", port]).await;
+}
+
+#[tokio::test]
+async fn a_gpu_that_is_not_there_is_told_before_the_model_is_looked_for() {
+    // No machine has so many, with or without a driver, and with or without GPU code in this build.
+    let gpu = ["--device", "cuda:99"];
+    for command in [["serve", "--model", "no/such/model"], ["bench", "latency", "--model=no/such/model"]] {
+        let arguments = [&command[..], &gpu[..]].concat();
+        fails(&arguments, NO_DEVICE, &["--device cuda:99 cannot be used"]).await;
+    }
+    fails(&["gpu-selftest", "--ordinal", "99"], NO_DEVICE, &["cuda:99"]).await;
+    let model = tiny_model("tied");
+    let candle = ["serve", "--model", text(&model), "--device", "cuda", "--executor", "candle"];
+    fails(&candle, NO_DEVICE, &["--executor candle"]).await;
+}
+
+#[test]
+fn the_binary_needs_no_cuda_library_to_start() {
+    let output =
+        std::process::Command::new("ldd").arg(binary()).output().expect("ldd is part of the C library");
+    let libraries = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && libraries.contains("libc.so"), "{libraries}");
+    for library in ["libcuda", "libcublas", "libcurand", "libnvrtc", "libcudart"] {
+        assert!(!libraries.contains(library), "{libraries}");
+    }
 }

@@ -11,7 +11,7 @@ use spillway_models::{
 };
 use spillway_text::TokenizerConfig;
 
-use crate::app::memory::Found;
+use crate::app::memory::Memory;
 
 /// Keys with sizes end so; people read them in larger units.
 const BYTES_SUFFIX: &str = "_bytes";
@@ -148,7 +148,7 @@ fn json_kind(json: &[u8]) -> String {
 }
 
 /// What was found on this machine.
-pub(super) fn machine(cpu: &CpuDevice, found: Found) -> Value {
+pub(super) fn machine(cpu: &CpuDevice, found: Memory) -> Value {
     json!({
         "instructions": cpu.isa().to_string(),
         "threads": cpu.num_threads(),
@@ -159,8 +159,8 @@ pub(super) fn machine(cpu: &CpuDevice, found: Found) -> Value {
     })
 }
 
-/// The driver of NVIDIA's GPUs, by what it says of itself. This build computes on the CPU.
-fn gpu_driver() -> Option<String> {
+/// The driver of NVIDIA's GPUs, by what it says of itself.
+pub(in crate::app) fn gpu_driver() -> Option<String> {
     let version = fs::read_to_string("/proc/driver/nvidia/version").ok()?;
     version.lines().next().map(|line| line.trim_start_matches("NVRM version:").trim().to_owned())
 }

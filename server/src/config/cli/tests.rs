@@ -6,7 +6,10 @@ use spillway_kernels::{CpuOptions, Isa, IsaChoice, WeightType};
 use spillway_models::{DtypePolicy, ExecutorKind, WeightsKind};
 
 use super::*;
-use crate::config::{Address, DeviceConfig, HubFiles, LogFormat, ModelChoice, TlsConfig};
+use crate::config::{
+    Address, BatchInvariance, CudaGraphs, DeviceChoice, HubFiles, KernelOverlap, LogFormat, ModelChoice,
+    TlsConfig,
+};
 
 fn environment() -> Environment {
     Environment { home: Some("/home/ann".into()), ..Environment::default() }
@@ -63,7 +66,8 @@ fn every_flag_is_followed() {
          --max-body 1KiB --log-format json --log-filter debug --watchdog-timeout 6s --max-queue-ttft 2s \
          --admin-host 10.0.0.1 --admin-port 0 --request-timeout 9m --header-timeout 7s --client-timeout 8s \
          --max-connections 11 --max-concurrent-requests 12 --api-key sk-1 --api-key sk-2 --tls-cert /c.pem \
-         --tls-key /k.pem --allowed-origin https://chat.example.com",
+         --tls-key /k.pem --allowed-origin https://chat.example.com --gpu-memory-utilization 0.75 \
+         --batch-invariant --kernel-overlap=false --cuda-graphs=false",
     );
     let scheduler = config.scheduler;
     assert_eq!(config.model.choice, ModelChoice::Path(PathBuf::from("/models/tiny.gguf")));
@@ -71,7 +75,11 @@ fn every_flag_is_followed() {
     assert_eq!((config.model.dtype, config.model.executor), (DtypePolicy::F32, ExecutorKind::Candle));
     assert_eq!(config.model.weights, WeightsKind::Dummy { seed: 9, weight_type: WeightType::Q8_0 });
     let cpu = CpuOptions { isa: IsaChoice::Exactly(Isa::Avx2), num_threads: std::num::NonZeroUsize::new(3) };
-    assert_eq!(config.device, DeviceConfig::Cpu(cpu));
+    assert_eq!((config.device.choice, config.device.cpu), (DeviceChoice::Cpu, cpu));
+    let gpu = config.device.gpu;
+    assert_eq!((gpu.invariance, gpu.overlap), (BatchInvariance::Kept, KernelOverlap::Off));
+    assert_eq!(gpu.graphs, CudaGraphs::Off);
+    assert!((gpu.memory_utilization - 0.75).abs() < 1e-12);
     assert_eq!((scheduler.block_size.tokens(), scheduler.max_num_batched_tokens.get()), (32, 64));
     assert_eq!((scheduler.max_num_seqs.get(), scheduler.max_waiting.get()), (8, 5));
     assert_eq!(scheduler.max_model_len.map(u32::from), Some(1000));
@@ -219,7 +227,6 @@ fn values_that_cannot_be_followed_are_named_with_their_range() {
             "--allowed-origin is example.com, must be * or a scheme",
         ),
         ("--model demo --max-body 0B", "--max-body is 0B, must be more than 0B"),
-        ("--model demo --device cuda:1", "--device is `cuda:1`, but this binary was built for the CPU only"),
         ("--model demo --device tpu", "--device is tpu, must be auto, cpu or cuda[:N]"),
         ("--config /no/such/file.toml", "config file /no/such/file.toml could not be read"),
     ] {
@@ -351,4 +358,32 @@ fn an_engine_to_be_measured_is_configured_like_one_to_be_served() {
     }
     let message = refused("spillway bench latency");
     assert!(message.contains("no model is named"), "{message}");
+}
+
+#[test]
+fn a_self_test_tries_all_unless_told_otherwise() {
+    let selftest = |line: &str| match run(line) {
+        Ok(Command::GpuSelftest(options)) => options,
+        other => panic!("{other:?}"),
+    };
+    let all = selftest("spillway gpu-selftest");
+    assert_eq!((all.ordinal, all.test, all.bench, all.verbose, all.model), (0, true, true, false, None));
+    let some =
+        selftest("spillway gpu-selftest --ordinal 1 --no-test --no-bench --verbose --seed 3 --model /m.gguf");
+    assert_eq!((some.ordinal, some.test, some.bench, some.verbose, some.seed), (1, false, false, true, 3));
+    assert_eq!(some.model, Some(PathBuf::from("/m.gguf")));
+}
+
+#[test]
+fn the_config_of_the_service_can_be_followed() {
+    let keys = file("sk-1\n");
+    let text = include_str!("../../../../scripts/deploy/spillway.toml");
+    let text = text.replace("/etc/spillway/keys", &keys.path().display().to_string());
+    let config = file(&text);
+    let config = serve(&format!("spillway serve --config {}", config.path().display()));
+    assert_eq!(config.device.choice, DeviceChoice::Cuda { ordinal: 0 });
+    assert_eq!(config.security.api_keys.map(|keys| keys.len()), Some(1));
+    // The unit must not kill what still drains.
+    let unit = include_str!("../../../../scripts/deploy/spillway.service");
+    assert!(unit.contains("TimeoutStopSec=45s") && config.http.drain_timeout <= Duration::from_secs(30));
 }

@@ -1,0 +1,183 @@
+//! A model on the GPU against the same model on the CPU in f32: the probabilities of a fixed text, and a greedy answer.
+
+use std::fmt;
+use std::path::Path;
+
+use spillway_kernels::{CpuOptions, Device};
+use spillway_models::{
+    BatchRow, DtypePolicy, ExecutorKind, ForwardBatch, InputToken, KvCache, LoadOptions, ModelRunner,
+    ModelSource, RowOutput, RowSampling, RowScoring, WeightsKind, load,
+};
+use spillway_text::{Ends, Tokenizer};
+use spillway_types::{BlockId, BlockSize, Sampling, Seed, SeqId, TokenId, TopLogprobs};
+
+use crate::model_text::{self, MissingTokenizer};
+
+/// What both predict.
+const TEXT: &str = "A spillway is a structure that lets water out of a dam or a levee in a controlled way. It \
+    ensures that the water does not flow over the top and damage or destroy the dam. Floodgates and fuse plugs may be \
+    built into a spillway to regulate how much flows and how high the reservoir stands. The word also means the channel \
+    by which the water that is not needed goes round the dam, down to the river below.";
+/// Tokens of the greedy answer.
+const ANSWER_TOKENS: u32 = 32;
+/// Longest sequence, text and answer together.
+const CONTEXT_TOKENS: u32 = 512;
+/// The largest mean of `|log p - log p'|` that passes: activations between the GPU's ops have 8 bits of mantissa.
+const MAX_MEAN_DIFFERENCE: f64 = 0.05;
+
+/// How far apart they are.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Outcome {
+    /// Tokens scored.
+    num_scored: usize,
+    /// Mean and largest `|log p - log p'|`.
+    mean_difference: f64,
+    max_difference: f64,
+    /// Equal tokens at the beginning of the greedy answers.
+    num_equal: usize,
+}
+
+impl Outcome {
+    /// Whether the GPU computes this model.
+    pub(super) fn is_ok(&self) -> bool {
+        self.mean_difference <= MAX_MEAN_DIFFERENCE
+    }
+
+    fn new(cpu: &Told, gpu: &Told) -> Self {
+        let differences = cpu.logprobs.iter().zip(&gpu.logprobs);
+        let differences: Vec<f64> =
+            differences.map(|(cpu, gpu)| (f64::from(*cpu) - f64::from(*gpu)).abs()).collect();
+        Self {
+            num_scored: differences.len(),
+            mean_difference: differences.iter().sum::<f64>() / differences.len() as f64,
+            max_difference: differences.iter().copied().fold(0.0, f64::max),
+            num_equal: cpu.answer.iter().zip(&gpu.answer).take_while(|(cpu, gpu)| cpu == gpu).count(),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { num_scored, mean_difference, max_difference, num_equal } = self;
+        let verdict = if self.is_ok() { "ok" } else { "FAILED" };
+        write!(
+            formatter,
+            "log-probabilities of {num_scored} tokens: mean difference {mean_difference:.5}, limit {MAX_MEAN_DIFFERENCE}, \
+             largest {max_difference:.5} {verdict}\ngreedy answers: the first {num_equal} of {ANSWER_TOKENS} tokens agree"
+        )
+    }
+}
+
+/// Computes the text on both.
+pub(super) fn compare(model: &Path, gpu: &Device) -> anyhow::Result<Outcome> {
+    let source = ModelSource::from_path(model)?;
+    let cpu = Device::cpu(&CpuOptions::default())?;
+    let exact = Subject::load(&source, &cpu, DtypePolicy::F32)?.tell()?;
+    let told = Subject::load(&source, gpu, DtypePolicy::Auto)?.tell()?;
+    Ok(Outcome::new(&exact, &told))
+}
+
+/// A model on one of the devices.
+struct Subject {
+    runner: ModelRunner,
+    tokenizer: Tokenizer,
+    num_blocks: u32,
+}
+
+/// What it says.
+#[derive(Debug, PartialEq)]
+struct Told {
+    logprobs: Vec<f32>,
+    answer: Vec<TokenId>,
+}
+
+impl Subject {
+    fn load(source: &ModelSource, device: &Device, dtype: DtypePolicy) -> anyhow::Result<Self> {
+        let options = LoadOptions {
+            device: device.clone(),
+            dtype,
+            executor: ExecutorKind::Native,
+            weights: WeightsKind::File,
+            max_num_batched_tokens: CONTEXT_TOKENS,
+            max_num_seqs: 1,
+            max_model_len: Some(CONTEXT_TOKENS),
+        };
+        let loaded = load(source, &options)?;
+        let text = model_text::build(loaded.text, MissingTokenizer::Refuse)?;
+        let block_size = BlockSize::try_from(16)?;
+        let num_blocks = block_size.blocks_for(CONTEXT_TOKENS);
+        let kv = KvCache::new(device, &loaded.kv_layout, block_size, num_blocks)?;
+        let runner = ModelRunner::new(loaded.model, kv, loaded.runner_limits);
+        Ok(Self { runner, tokenizer: text.tokenizer, num_blocks })
+    }
+
+    /// Scores the text in one step, then goes on with it token by token.
+    fn tell(mut self) -> anyhow::Result<Told> {
+        let mut text = self.tokenizer.encode_text(TEXT, Ends::Add)?;
+        text.truncate((CONTEXT_TOKENS - ANSWER_TOKENS) as usize);
+        let targets = text[1..].to_vec();
+        let RowOutput { scored, sampled } = self.step(&text, 0, targets)?;
+        let mut answer: Vec<TokenId> = sampled.iter().map(|sampled| sampled.token).collect();
+        while let Some(&last) = answer.last()
+            && (answer.len() as u32) < ANSWER_TOKENS
+        {
+            let start = (text.len() + answer.len()) as u32 - 1;
+            let output = self.step(&[last], start, Vec::new())?;
+            answer.extend(output.sampled.iter().map(|sampled| sampled.token));
+        }
+        Ok(Told { logprobs: scored.iter().map(|scored| scored.logprob).collect(), answer })
+    }
+
+    /// Computes tokens from position `start` on, scores `targets`, and chooses the most likely next token.
+    fn step(&mut self, tokens: &[TokenId], start: u32, targets: Vec<TokenId>) -> anyhow::Result<RowOutput> {
+        let num_tokens = tokens.len() as u32;
+        let end = start + num_tokens;
+        let num_targets = targets.len() as u32;
+        let sample = RowSampling {
+            sampling: Sampling::Greedy,
+            seed: Seed(0),
+            choice: 0,
+            position: end,
+            logprobs: None,
+            rules: None,
+            outputs: 0..0,
+        };
+        let batch = ForwardBatch {
+            tokens: tokens.iter().map(|&token| InputToken::Known(token)).collect(),
+            positions: (start..end).collect(),
+            rows: vec![BatchRow {
+                seq_id: SeqId(0),
+                tokens: 0..num_tokens,
+                kv_len: end,
+                blocks: 0..self.num_blocks,
+                score: (num_targets > 0)
+                    .then_some(RowScoring { targets: 0..num_targets, top: TopLogprobs::NONE }),
+                sample: Some(sample),
+            }],
+            block_ids: (0..self.num_blocks).map(BlockId).collect(),
+            targets,
+            ..ForwardBatch::default()
+        };
+        Ok(self.runner.run(&batch)?.rows.remove(0)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_compared_up_to_where_they_part() {
+        let told = |logprobs: &[f32], answer: &[u32]| Told {
+            logprobs: logprobs.to_vec(),
+            answer: answer.iter().copied().map(TokenId).collect(),
+        };
+        let near = Outcome::new(&told(&[-1.0, -2.0], &[1, 2, 3]), &told(&[-1.01, -2.03], &[1, 2, 4]));
+        assert_eq!((near.num_scored, near.num_equal), (2, 2));
+        assert!((near.mean_difference - 0.02).abs() < 1e-6 && near.is_ok());
+        let far = Outcome::new(&told(&[-1.0, -2.0], &[1]), &told(&[-1.2, -2.0], &[1]));
+        assert!(!far.is_ok(), "a mean of 0.1 is too much");
+        let none = Outcome::new(&told(&[-1.0], &[1]), &told(&[f32::NAN], &[1]));
+        assert!(!none.is_ok(), "no number is no agreement");
+    }
+}
