@@ -5,7 +5,7 @@
 //   x     [m, k]  bf16    k a multiple of 8
 //   w     [n, k]  bf16    as in the checkpoint
 //   bias  [n]     f32     or null
-//   out   [m, n] bf16 or f32, or [m, n / 2] bf16 when gated
+//   out   [m, out_stride] bf16 or f32: its first n columns, or n / 2 when gated
 //
 // Grid     (ceil(n / (16 ROW_TILES)), ceil(m / (8 COL_TILES))), 256 threads: `product.cuh` says how the work is cut.
 // Shared   8 warps * STAGES * (2048 ROW_TILES + 1024 COL_TILES) bytes: 96 KiB for m8 (two CTAs an SM), 192 KiB for the others. Each
@@ -64,7 +64,7 @@ DEVICE void multiply_stage(const Ring<ROW_TILES, COL_TILES, STAGES>& ring, u32 s
 }
 
 template <u32 ROW_TILES, u32 COL_TILES, u32 STAGES>
-DEVICE void product(const bf16* x, const bf16* w, const float* bias, void* out, u32 m, u32 n, u32 k, u32 epilogue) {
+DEVICE void product(const bf16* x, const bf16* w, const float* bias, void* out, u32 m, u32 n, u32 k, u32 out_stride, u32 epilogue) {
     SHARED_DYNAMIC(shared);
     Ring<ROW_TILES, COL_TILES, STAGES> ring(shared);
     u32 lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
@@ -130,14 +130,14 @@ DEVICE void product(const bf16* x, const bf16* w, const float* bias, void* out, 
         copy_async_commit();
     }
     copy_async_wait<0>();
-    reduce_and_store(sums, reinterpret_cast<float*>(shared), nullptr, bias, out, m, n, epilogue);
+    reduce_and_store(sums, reinterpret_cast<float*>(shared), nullptr, bias, out, m, n, out_stride, epilogue);
 }
 
 }  // namespace linear_skinny_detail
 
 #define LINEAR_SKINNY(name, row_tiles, col_tiles, stages, blocks)                                                                            \
-    KERNEL(PRODUCT_THREADS, blocks) name(const bf16* x, const bf16* w, const float* bias, void* out, u32 m, u32 n, u32 k, u32 epilogue) {   \
-        linear_skinny_detail::product<row_tiles, col_tiles, stages>(x, w, bias, out, m, n, k, epilogue);                                    \
+    KERNEL(PRODUCT_THREADS, blocks) name(const bf16* x, const bf16* w, const float* bias, void* out, u32 m, u32 n, u32 k, u32 out_stride, u32 epilogue) {   \
+        linear_skinny_detail::product<row_tiles, col_tiles, stages>(x, w, bias, out, m, n, k, out_stride, epilogue);                                    \
     }
 LINEAR_SKINNY(linear_skinny_bf16_m8, 1, 1, 4, 2)
 LINEAR_SKINNY(linear_skinny_bf16_m16, 2, 2, 4, 1)

@@ -1,21 +1,22 @@
 // Brings quantised weights into the planes of `quantised.cuh`, on the device, once at load; and back to bf16 for large products.
 //
-//   pack_q4_0, pack_q4_1, pack_q8_0    from the blocks of a GGUF file: per row k / 32 blocks of {d, [m,] 32 codes}
+//   pack_{q4_0 | q4_1 | q5_0 | q5_1 | q8_0 | q4_k | q5_k | q6_k}   from the blocks of a GGUF file, row after row
 //   pack_q4g128, pack_q8c              from bf16 weights, quantised here: symmetric, the scale is the largest magnitude / 7 or / 127
 //   dequantise_*                       planes to bf16 [n, k], rows in their own order: what a large product reads
 //
-//   blocks   [n, k / 32, 18 | 20 | 34 bytes]      w  [n, k] bf16      k a multiple of 32 (128 for groups of 128)
+//   blocks   [n, k / 32 or k / 256, bytes of a block]      w  [n, k] bf16      k a multiple of the block's length (128 for groups of 128)
 //   codes, scales, minima                          see `quantised.cuh`
 //   gated    1: a tile pairs eight gate rows with their eight up rows; only for products with epilogue 3 or 4
 //
 // Grid     pack_*: (ceil(n / 16), ceil(k / 64)), 32 threads: one warp a tile, each lane makes what it will read.
 //          dequantise_*: the same.
 // Shared   none.
-// Numbers  scales of groups are rounded to f16 before the codes are chosen; scales of rows are f32.
+// Numbers  scales of groups are rounded to f16 (before the codes are chosen, where they are); scales of rows are f32.
 // Cost     load time only; memory is touched a few times.
 // Needs    sm_80 or later.
 // Trusts   kernels/src/ops/linear.rs.
 // Tested   emu/test_quantised.cpp: every packed value against the source, and the way back.
+#include "gguf.cuh"
 #include "quantised.cuh"
 
 namespace pack_detail {
@@ -29,26 +30,10 @@ struct Place {
         : tile(blockIdx.x), step(blockIdx.y), num_steps(ceil_div(k, QUANT_STEP)), lane(threadIdx.x % WARP), g(lane / 4), t(lane % 4), n(n), k(k), gated(gated != 0) {}
     DEVICE u32 row(u32 half) const { return weight_row(tile, g + 8 * half, n, gated); }
     // First of the four columns of k16 step `s`.
-    DEVICE u32 column(u32 s) const { return step * QUANT_STEP + s / 2 * 32 + t * 8 + s % 2 * 4; }
-};
-
-DEVICE f16 read_f16(const u8* from) { return f16{static_cast<u16>(from[0] | from[1] << 8)}; }
-
-// A GGUF matrix: row after row of blocks.
-template <u32 BLOCK_BYTES, u32 HEAD_BYTES, bool FOUR_BITS>
-struct Blocks {
-    const u8* bytes;
-    u32 k;
-
-    DEVICE const u8* block(u32 row, u32 column) const { return bytes + (static_cast<u64>(row) * (k / 32) + column / 32) * BLOCK_BYTES; }
-    DEVICE u32 code(u32 row, u32 column) const {
-        const u8* codes = block(row, column) + HEAD_BYTES;
-        u32 i = column % 32;
-        if (!FOUR_BITS) return codes[i];
-        return i < 16 ? codes[i] & 15 : codes[i - 16] >> 4;
+    template <class F>
+    DEVICE u32 column(u32 s) const {
+        return step * QUANT_STEP + owned_column<F>(s, t);
     }
-    DEVICE f16 scale(u32 row, u32 column) const { return read_f16(block(row, column)); }
-    DEVICE f16 minimum(u32 row, u32 column) const { return read_f16(block(row, column) + 2); }
 };
 
 // bf16 weights, quantised on the way with scales that stand already in the planes.
@@ -70,113 +55,100 @@ struct Dense {
 // Writes one lane's codes of a tile; `code(row, column)` gives those inside the matrix, `filler` stands elsewhere.
 template <class F, class Code>
 DEVICE void write_codes(const Place& at, u8* codes, u32 filler, Code code) {
-    u32 words[F::CODE_PIECES * 4];
+    u32 words[F::CODE_PIECES * 4] = {}, extra[2] = {};
+#pragma unroll
     for (u32 s = 0; s < 4; s++) {
-        u32 pair[2] = {0, 0};
+#pragma unroll
         for (u32 i = 0; i < 8; i++) {
-            u32 half = i / 4, row = at.row(half), column = at.column(s) + i % 4;
+            u32 half = i / 4, row = at.row(half), column = at.column<F>(s) + i % 4, odd = i % 2;
             u32 c = row < at.n && column < at.k ? code(row, column) : filler;
-            // Four bits: columns 0, 1 go to nibbles half, half + 4; columns 2, 3 to half + 2, half + 6.
-            if (F::BITS == 4)
-                pair[0] |= (c & 15) << 4 * (half + i % 4 / 2 * 2 + i % 2 * 4);
-            else
-                pair[i % 4 / 2] |= (c & 255) << 8 * (half + i % 2 * 2);
-        }
-        if (F::BITS == 4) {
-            words[s] = pair[0];
-        } else {
-            words[2 * s] = pair[0];
-            words[2 * s + 1] = pair[1];
+            // Up to eight bits: columns 0, 1 go to nibbles half, half + 4; columns 2, 3 to half + 2, half + 6.
+            u32 r = half + i % 4 / 2 * 2;
+            if (F::BITS == 8) {
+                words[2 * s + i % 4 / 2] |= (c & 255) << 8 * (half + odd * 2);
+            } else {
+                words[s] |= (c & 15) << 4 * (r + odd * 4);
+                if (F::BITS == 5) extra[0] |= (c >> 4 & 1) << (4 * s + r + 16 * odd);
+                if (F::BITS == 6) extra[s / 2] |= (c >> 4 & 3) << (2 * (4 * (s % 2) + r) + 16 * odd);
+            }
         }
     }
-    u8* to = codes + code_offset<F>(at.tile, at.step, at.num_steps) + at.lane * 16;
+    u8* to = codes + code_offset<F>(at.tile, at.step, at.num_steps);
+#pragma unroll
     for (u32 piece = 0; piece < F::CODE_PIECES; piece++)
-        *reinterpret_cast<Vec16*>(to + piece * WARP * 16) = Vec16{words[4 * piece], words[4 * piece + 1], words[4 * piece + 2], words[4 * piece + 3]};
+        *reinterpret_cast<Vec16*>(to + (piece * WARP + at.lane) * 16) = Vec16{words[4 * piece], words[4 * piece + 1], words[4 * piece + 2], words[4 * piece + 3]};
+    if constexpr (F::EXTRA_BYTES > 0) {
+        u32* above = reinterpret_cast<u32*>(to + F::EXTRA_AT + at.lane * F::EXTRA_BYTES);
+#pragma unroll
+        for (u32 i = 0; i < F::EXTRA_BYTES / 4; i++) above[i] = extra[i];
+    }
 }
 
 // One entry of a plane: group `group` (of this step's) of row g + 8 half.
 template <class F>
 DEVICE f16* plane_entry(const Place& at, u8* plane, u32 group, u32 half) {
-    u8* entry = plane + scale_offset<F>(at.tile, at.step, at.k) + at.g * F::SCALE_BYTES;
-    return reinterpret_cast<f16*>(entry) + (F::GROUP == 32 ? group * 2 + half : half);
+    return reinterpret_cast<f16*>(plane + scale_offset<F>(at.tile, at.step, at.k) + at.g * F::SCALE_BYTES) + place_in_entry<F>(group, half);
 }
 
-// Fills a plane of groups of 32; lanes 0 to 3 of a quad take one entry each.
+// Fills a plane of groups of 16 or 32; the lanes of a quad share the entries.
 template <class F, class Value>
 DEVICE void write_plane(const Place& at, u8* plane, Value value) {
-    u32 group = at.t / 2, half = at.t % 2, row = at.row(half), column = at.step * QUANT_STEP + group * 32;
-    *plane_entry<F>(at, plane, group, half) = row < at.n && column < at.k ? value(row, column) : f16{0};
+    for (u32 entry = at.t; entry < 2 * F::STEP_GROUPS; entry += 4) {
+        u32 group = entry / 2, half = entry % 2, row = at.row(half), column = at.step * QUANT_STEP + group * F::GROUP;
+        *plane_entry<F>(at, plane, group, half) = row < at.n && column < at.k ? narrow_to_half(value(row, column)) : f16{0};
+    }
 }
 
-template <class F>
-DEVICE void pack_blocks_min(const u8* blocks, u8* codes, u8* scales, u8* minima, u32 n, u32 k, u32 gated) {
+// Packs a GGUF matrix, row after row of blocks.
+template <class F, class Block>
+DEVICE void pack_blocks(const u8* blocks, u8* codes, u8* scales, u8* minima, u32 n, u32 k, u32 gated) {
+    static_assert(Block::CODE_BITS == F::BITS && Block::HAS_MINIMA == F::HAS_MINIMA && Block::GROUP == F::GROUP, "a format holds what the block says");
+    // Eight bits are signed in the planes, and unsigned as a block's code.
+    constexpr u32 FLIP = F::BITS == 8 ? 0x80 : 0;
     Place at(n, k, gated);
-    Blocks<20, 4, true> source{blocks, k};
-    write_codes<F>(at, codes, 0, [&](u32 row, u32 column) { return source.code(row, column); });
-    write_plane<F>(at, scales, [&](u32 row, u32 column) { return source.scale(row, column); });
-    write_plane<F>(at, minima, [&](u32 row, u32 column) { return source.minimum(row, column); });
-}
-
-template <class F, class Source>
-DEVICE void pack_blocks(const Source& source, u8* codes, u8* scales, u32 n, u32 k, u32 gated) {
-    Place at(n, k, gated);
-    write_codes<F>(at, codes, F::BITS == 4 ? 8 : 0, [&](u32 row, u32 column) { return source.code(row, column); });
-    write_plane<F>(at, scales, [&](u32 row, u32 column) { return source.scale(row, column); });
-}
-
-// One code of a packed matrix as a signed number (unsigned where there are minima).
-template <class F>
-DEVICE float code_value(const Vec16 (&pieces)[F::CODE_PIECES], u32 s, u32 i) {
-    u32 half = i / 4;
-    const Vec16& p = pieces[F::BITS == 4 ? 0 : s / 2];
-    u32 index = F::BITS == 4 ? s : s % 2 * 2 + i % 4 / 2, word = index == 0 ? p.x : index == 1 ? p.y : index == 2 ? p.z : p.w;
-    if (F::BITS == 4) return static_cast<float>(static_cast<i32>(word >> 4 * (half + i % 4 / 2 * 2 + i % 2 * 4) & 15) - (F::HAS_MINIMA ? 0 : 8));
-    u32 byte = word >> 8 * (half + i % 2 * 2) & 255;
-    return static_cast<float>(static_cast<i32>(byte << 24) >> 24);
+    auto block = [&](u32 row, u32 column) { return blocks + (static_cast<u64>(row) * (k / Block::LEN) + column / Block::LEN) * Block::BYTES; };
+    write_codes<F>(at, codes, F::ZERO, [&](u32 row, u32 column) { return Block::code(block(row, column), column % Block::LEN) ^ FLIP; });
+    write_plane<F>(at, scales, [&](u32 row, u32 column) { return Block::scale(block(row, column), column % Block::LEN); });
+    if constexpr (F::HAS_MINIMA) write_plane<F>(at, minima, [&](u32 row, u32 column) { return Block::minimum(block(row, column), column % Block::LEN); });
 }
 
 template <class F>
 DEVICE void dequantise(const u8* codes, u8* scales, u8* minima, bf16* out, u32 n, u32 k, u32 gated) {
     wait_for_previous_kernel();
     Place at(n, k, gated);
-    Vec16 pieces[F::CODE_PIECES];
-    for (u32 piece = 0; piece < F::CODE_PIECES; piece++) pieces[piece] = *reinterpret_cast<const Vec16*>(codes + code_offset<F>(at.tile, at.step, at.num_steps) + (piece * WARP + at.lane) * 16);
+    Codes<F> mine = read_codes<F>(codes + code_offset<F>(at.tile, at.step, at.num_steps), at.lane);
 #pragma unroll
     for (u32 half = 0; half < 2; half++) {
         u32 row = at.row(half);
         if (row >= n) continue;
 #pragma unroll
-        for (u32 group = 0; group < 2; group++) {
-            u32 column = at.column(2 * group);
+        for (u32 s = 0; s < 4; s++) {
+            u32 column = at.column<F>(s);
             if (column >= k) continue;
-            float scale, minimum = 0.0f;
-            if constexpr (F::GROUP == WHOLE_ROW)
-                scale = reinterpret_cast<const float*>(scales)[row];
-            else
-                scale = widen(*plane_entry<F>(at, scales, group, half));
-            if constexpr (F::HAS_MINIMA) minimum = widen(*plane_entry<F>(at, minima, group, half));
-            float values[8];
-#pragma unroll
-            for (u32 i = 0; i < 8; i++) values[i] = code_value<F>(pieces, 2 * group + i / 4, 4 * half + i % 4) * scale + minimum;
-            *reinterpret_cast<Vec16*>(out + static_cast<u64>(row) * k + column) =
-                Vec16{pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3]), pack_bf16(values[4], values[5]), pack_bf16(values[6], values[7])};
+            Float4 v = four_numbers<F>(mine, scales, minima, at.tile, at.step, k, row, at.g + 8 * half, s);
+            *reinterpret_cast<TwoPairs*>(out + static_cast<u64>(row) * k + column) = TwoPairs{pack_bf16(v.x, v.y), pack_bf16(v.z, v.w)};
         }
     }
 }
 
 }  // namespace pack_detail
 
-KERNEL(32, 1) pack_q4_0(const u8* blocks, u8* codes, u8* scales, u32 n, u32 k, u32 gated) {
-    pack_detail::pack_blocks<Q4G32>(pack_detail::Blocks<18, 2, true>{blocks, k}, codes, scales, n, k, gated);
-}
-
-KERNEL(32, 1) pack_q4_1(const u8* blocks, u8* codes, u8* scales, u8* minima, u32 n, u32 k, u32 gated) {
-    pack_detail::pack_blocks_min<Q4G32Min>(blocks, codes, scales, minima, n, k, gated);
-}
-
-KERNEL(32, 1) pack_q8_0(const u8* blocks, u8* codes, u8* scales, u32 n, u32 k, u32 gated) {
-    pack_detail::pack_blocks<Q8G32>(pack_detail::Blocks<34, 2, false>{blocks, k}, codes, scales, n, k, gated);
-}
+#define PACK(name, format, block)                                                                           \
+    KERNEL(32, 1) name(const u8* blocks, u8* codes, u8* scales, u32 n, u32 k, u32 gated) {                  \
+        pack_detail::pack_blocks<format, gguf::block>(blocks, codes, scales, nullptr, n, k, gated);         \
+    }
+#define PACK_WITH_MINIMA(name, format, block)                                                               \
+    KERNEL(32, 1) name(const u8* blocks, u8* codes, u8* scales, u8* minima, u32 n, u32 k, u32 gated) {      \
+        pack_detail::pack_blocks<format, gguf::block>(blocks, codes, scales, minima, n, k, gated);          \
+    }
+PACK(pack_q4_0, Q4G32, Q4_0)
+PACK_WITH_MINIMA(pack_q4_1, Q4G32Min, Q4_1)
+PACK(pack_q5_0, Q5G32, Q5_0)
+PACK_WITH_MINIMA(pack_q5_1, Q5G32Min, Q5_1)
+PACK(pack_q8_0, Q8G32, Q8_0)
+PACK_WITH_MINIMA(pack_q4_k, Q4G32Min, Q4_K)
+PACK_WITH_MINIMA(pack_q5_k, Q5G32Min, Q5_K)
+PACK(pack_q6_k, Q6G16, Q6_K)
 
 // The scales are found by each pair of steps for itself, and written by the first.
 KERNEL(32, 1) pack_q4g128(const bf16* w, u8* codes, u8* scales, u32 n, u32 k, u32 gated) {
@@ -223,5 +195,8 @@ DEQUANTISE(dequantise_q4g32, Q4G32)
 DEQUANTISE(dequantise_q4g32z, Q4G32Min)
 DEQUANTISE(dequantise_q4g128, Q4G128)
 DEQUANTISE(dequantise_q4g128z, Q4G128Min)
+DEQUANTISE(dequantise_q5g32, Q5G32)
+DEQUANTISE(dequantise_q5g32z, Q5G32Min)
+DEQUANTISE(dequantise_q6g16, Q6G16)
 DEQUANTISE(dequantise_q8g32, Q8G32)
 DEQUANTISE(dequantise_q8c, Q8Row)

@@ -37,21 +37,21 @@ DEVICE Slice slice_of_warp(u32 num_steps, u32 warp) {
     return {first, smaller(each, num_steps - first)};
 }
 
-// Writes one output, `y` without its bias yet. `up` is the other half of a gated pair.
-DEVICE void store_output(void* out, u32 epilogue, u64 m_idx, u32 row, u32 n, float y, float up) {
+// Writes output `at` of `out`. `up` is the other half of a gated pair.
+DEVICE void store_output(void* out, u32 epilogue, u64 at, float y, float up) {
     switch (static_cast<Epilogue>(epilogue)) {
-        case Epilogue::Store: static_cast<bf16*>(out)[m_idx * n + row] = narrow(y); break;
-        case Epilogue::AddToResidual: static_cast<float*>(out)[m_idx * n + row] += y; break;
-        case Epilogue::StoreF32: static_cast<float*>(out)[m_idx * n + row] = y; break;
-        case Epilogue::SiluGate: static_cast<bf16*>(out)[m_idx * (n / 2) + row] = narrow(gate(Gate::Silu, y) * up); break;
-        case Epilogue::GeluGate: static_cast<bf16*>(out)[m_idx * (n / 2) + row] = narrow(gate(Gate::GeluTanh, y) * up); break;
+        case Epilogue::Store: static_cast<bf16*>(out)[at] = narrow(y); break;
+        case Epilogue::AddToResidual: static_cast<float*>(out)[at] += y; break;
+        case Epilogue::StoreF32: static_cast<float*>(out)[at] = y; break;
+        case Epilogue::SiluGate: static_cast<bf16*>(out)[at] = narrow(gate(Gate::Silu, y) * up); break;
+        case Epilogue::GeluGate: static_cast<bf16*>(out)[at] = narrow(gate(Gate::GeluTanh, y) * up); break;
     }
 }
 
-// Adds the warps' partial tiles in warp order, scales row n by row_scales[n] where given, and writes the result. `room` is shared memory nobody reads any more, at least
-// PRODUCT_WARPS * COL_TILES * 8 * (ROW_TILES * 16 + 4) floats.
+// Adds the warps' partial tiles in warp order, scales row n by row_scales[n] where given, and writes the result to rows of out_stride.
+// `room` is shared memory nobody reads any more, at least PRODUCT_WARPS * COL_TILES * 8 * (ROW_TILES * 16 + 4) floats.
 template <u32 ROW_TILES, u32 COL_TILES>
-DEVICE void reduce_and_store(float (&sums)[ROW_TILES][COL_TILES][4], float* room, const float* row_scales, const float* bias, void* out, u32 m, u32 n, u32 epilogue) {
+DEVICE void reduce_and_store(float (&sums)[ROW_TILES][COL_TILES][4], float* room, const float* row_scales, const float* bias, void* out, u32 m, u32 n, u32 out_stride, u32 epilogue) {
     constexpr u32 ROWS = ROW_TILES * 16, PITCH = ROWS + 4, COLS = COL_TILES * 8;
     u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, g = lane / 4, t = lane % 4;
     __syncthreads();
@@ -85,6 +85,6 @@ DEVICE void reduce_and_store(float (&sums)[ROW_TILES][COL_TILES][4], float* room
             return (row_scales ? sum * row_scales[weight] : sum) + (bias ? bias[weight] : 0.0f);
         };
         float y = finished(in_tile, row), up = gated ? finished(in_tile + 8, n / 2 + row) : 0.0f;
-        store_output(out, epilogue, m_idx, row, n, y, up);
+        store_output(out, epilogue, static_cast<u64>(m_idx) * out_stride + row, y, up);
     }
 }

@@ -43,7 +43,7 @@ struct Fault {
     test: &'static str,
 }
 
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 9] = [
     Fault {
         name: "bounds",
         file: "gated_act.cu",
@@ -85,6 +85,20 @@ const FAULTS: [Fault; 7] = [
         right: "return EXACT || column < args.head_dim;",
         wrong: "return column < D;",
         test: "test_attention",
+    },
+    Fault {
+        name: "upper_bits_of_the_next_step",
+        file: "quantised.cuh",
+        right: "2 * (4 * (step % 2) + r), word",
+        wrong: "2 * (4 * ((step + 1) % 2) + r), word",
+        test: "test_quantised",
+    },
+    Fault {
+        name: "stage_overwritten",
+        file: "tile.cuh",
+        right: "u32 ahead = step + STAGES - 1;",
+        wrong: "u32 ahead = step + STAGES;",
+        test: "test_linear",
     },
     Fault {
         name: "divergent_barrier",

@@ -78,7 +78,7 @@ LinearShape linear_for(u32 m) {
 
 void linear(Overlap overlap, const bf16* x, const bf16* w, void* out, u32 m, u32 n, u32 k, u32 epilogue) {
     LinearShape s = linear_for(m);
-    launch(stream, overlap, {dim3(ceil_div(n, s.weight_rows), ceil_div(m, s.activation_rows)), dim3(256), s.shared_bytes}, s.kernel, x, w, (const float*)nullptr, out, m, n, k, epilogue);
+    launch(stream, overlap, {dim3(ceil_div(n, s.weight_rows), ceil_div(m, s.activation_rows)), dim3(256), s.shared_bytes}, s.kernel, x, w, (const float*)nullptr, out, m, n, k, epilogue >= 3 ? n / 2 : n, epilogue);
 }
 
 // Largest error of a few rows of the last product against f64, relative to the size of its terms.

@@ -1,34 +1,51 @@
 // Quantised products against f64 over the values that were packed; packing and unpacking against the source.
 #include <cmath>
 
+#include "../embed_packed.cu"
 #include "../linear_quantised.cu"
+#include "../linear_tile_quantised.cu"
 #include "../pack.cu"
-#include "check.hpp"
+#include "blocks.hpp"
 
 namespace {
 
-using Kernel = void (*)(const bf16*, const u8*, const u8*, const u8*, const float*, void*, u32, u32, u32, u32);
+using Kernel = void (*)(const bf16*, const u8*, const u8*, const u8*, const float*, void*, u32, u32, u32, u32, u32);
 using Unpack = void (*)(const u8*, u8*, u8*, bf16*, u32, u32, u32);
 
-enum class Source { Q4_0, Q4_1, Q8_0, Dense4, Dense8, Random4Min };
+// What a format is packed from, besides the blocks of a file.
+enum class Source { Blocks, Dense4, Dense8, Random4Min };
 
 struct FormatCase {
     const char* name;
     Source source;
+    BlockType blocks;
     u32 bits, group;
     bool has_minima;
     Kernel kernels[3];
     u32 shared_bytes[3];
     Unpack unpack;
+    Kernel tile;
+    u32 tile_shared_bytes;
+
+    u32 tile_bytes() const { return bits == 8 ? 1024 : bits == 6 ? 768 : bits == 5 ? 640 : 512; }
+    u32 scale_span() const { return group == 128 ? 128 : 64; }
+    // Halves of a plane for one g of one span.
+    u32 plane_halves() const { return group == 16 ? 8 : group == 32 ? 4 : 2; }
 };
 
+#define SKINNY(format) {linear_skinny_##format##_m8, linear_skinny_##format##_m16, linear_skinny_##format##_m32}
 const FormatCase FORMATS[] = {
-    {"linear_skinny_q4g32", Source::Q4_0, 4, 32, false, {linear_skinny_q4g32_m8, linear_skinny_q4g32_m16, linear_skinny_q4g32_m32}, {81920, 114688, 180224}, dequantise_q4g32},
-    {"linear_skinny_q4g32z", Source::Q4_1, 4, 32, true, {linear_skinny_q4g32z_m8, linear_skinny_q4g32z_m16, linear_skinny_q4g32z_m32}, {98304, 131072, 196608}, dequantise_q4g32z},
-    {"linear_skinny_q4g128", Source::Dense4, 4, 128, false, {linear_skinny_q4g128_m8, linear_skinny_q4g128_m16, linear_skinny_q4g128_m32}, {73728, 106496, 172032}, dequantise_q4g128},
-    {"linear_skinny_q4g128z", Source::Random4Min, 4, 128, true, {linear_skinny_q4g128z_m8, linear_skinny_q4g128z_m16, linear_skinny_q4g128z_m32}, {81920, 114688, 180224}, dequantise_q4g128z},
-    {"linear_skinny_q8g32", Source::Q8_0, 8, 32, false, {linear_skinny_q8g32_m8, linear_skinny_q8g32_m16, linear_skinny_q8g32_m32}, {114688, 147456, 212992}, dequantise_q8g32},
-    {"linear_skinny_q8c", Source::Dense8, 8, 0, false, {linear_skinny_q8c_m8, linear_skinny_q8c_m16, linear_skinny_q8c_m32}, {98304, 131072, 196608}, dequantise_q8c},
+    {"q4g32 from q4_0", Source::Blocks, BlockType::Q4_0, 4, 32, false, SKINNY(q4g32), {81920, 114688, 180224}, dequantise_q4g32, linear_tile_q4g32, 83968},
+    {"q4g32z from q4_1", Source::Blocks, BlockType::Q4_1, 4, 32, true, SKINNY(q4g32z), {98304, 131072, 196608}, dequantise_q4g32z, linear_tile_q4g32z, 90112},
+    {"q4g32z from q4_k", Source::Blocks, BlockType::Q4_K, 4, 32, true, SKINNY(q4g32z), {98304, 131072, 196608}, dequantise_q4g32z, linear_tile_q4g32z, 90112},
+    {"q4g128 from bf16", Source::Dense4, BlockType::Q4_0, 4, 128, false, SKINNY(q4g128), {73728, 106496, 172032}, dequantise_q4g128, linear_tile_q4g128, 80896},
+    {"q4g128z", Source::Random4Min, BlockType::Q4_0, 4, 128, true, SKINNY(q4g128z), {81920, 114688, 180224}, dequantise_q4g128z, linear_tile_q4g128z, 83968},
+    {"q5g32 from q5_0", Source::Blocks, BlockType::Q5_0, 5, 32, false, SKINNY(q5g32), {90112, 122880, 188416}, dequantise_q5g32, linear_tile_q5g32, 87040},
+    {"q5g32z from q5_1", Source::Blocks, BlockType::Q5_1, 5, 32, true, SKINNY(q5g32z), {106496, 139264, 204800}, dequantise_q5g32z, linear_tile_q5g32z, 93184},
+    {"q5g32z from q5_k", Source::Blocks, BlockType::Q5_K, 5, 32, true, SKINNY(q5g32z), {106496, 139264, 204800}, dequantise_q5g32z, linear_tile_q5g32z, 93184},
+    {"q6g16 from q6_k", Source::Blocks, BlockType::Q6_K, 6, 16, false, SKINNY(q6g16), {114688, 147456, 212992}, dequantise_q6g16, linear_tile_q6g16, 96256},
+    {"q8g32 from q8_0", Source::Blocks, BlockType::Q8_0, 8, 32, false, SKINNY(q8g32), {114688, 147456, 212992}, dequantise_q8g32, linear_tile_q8g32, 96256},
+    {"q8c from bf16", Source::Dense8, BlockType::Q8_0, 8, 0, false, SKINNY(q8c), {98304, 131072, 196608}, dequantise_q8c, linear_tile_q8c, 90112},
 };
 
 // A packed matrix and the values it stands for, [n, k].
@@ -39,12 +56,12 @@ struct Packed {
 
     static size_t plane_bytes(const FormatCase& f, u32 n, u32 k) {
         if (f.group == 0) return (size_t)n * 4;
-        return (size_t)ceil_div(n, 16) * ceil_div(k, f.group == 128 ? 128 : 64) * 8 * (f.group == 128 ? 4 : 8);
+        return (size_t)ceil_div(n, 16) * ceil_div(k, f.scale_span()) * 8 * f.plane_halves() * 2;
     }
     Packed(const FormatCase& f, u32 n, u32 k, u32 gated, Random& random)
-        : n(n), k(k), codes((size_t)ceil_div(n, 16) * ceil_div(k, 64) * (f.bits / 4) * 512), scales(plane_bytes(f, n, k)), minima(f.has_minima ? plane_bytes(f, n, k) : 0), values((size_t)n * k) {
+        : n(n), k(k), codes((size_t)ceil_div(n, 16) * ceil_div(k, 64) * f.tile_bytes()), scales(plane_bytes(f, n, k)), minima(f.has_minima ? plane_bytes(f, n, k) : 0), values((size_t)n * k) {
         emu::Launch shape{{ceil_div(n, 16), ceil_div(k, 64), 1}, {32, 1, 1}, 0, 1};
-        if (f.source == Source::Q4_0 || f.source == Source::Q4_1 || f.source == Source::Q8_0) {
+        if (f.source == Source::Blocks) {
             from_blocks(f, gated, shape, random);
         } else if (f.source == Source::Random4Min) {
             from_random_bits(f, gated, random);
@@ -52,25 +69,28 @@ struct Packed {
             from_dense(f, gated, shape, random);
         }
     }
+    // Packed by the device: the values are what the planes say, and must be the file's but for the rounding of folded scales.
     void from_blocks(const FormatCase& f, u32 gated, const emu::Launch& shape, Random& random) {
-        u32 head = f.has_minima ? 4 : 2, block = head + 4 * f.bits;
-        Buffer<u8> blocks((size_t)n * (k / 32) * block);
-        for (size_t b = 0; b < blocks.size() / block; b++) {
-            u8* at = &blocks[b * block];
-            u16 d = emu::float_to_half(random.uniform(0.01f, 0.1f)), low = emu::float_to_half(random.uniform(-0.5f, 0.5f));
-            memcpy(at, &d, 2);
-            if (f.has_minima) memcpy(at + 2, &low, 2);
-            for (u32 i = head; i < block; i++) at[i] = (u8)random.bits();
-            for (u32 i = 0; i < 32; i++) {
-                double code = f.bits == 8 ? (int8_t)at[head + i] : (i < 16 ? at[head + i] & 15 : at[head + i - 16] >> 4) - (f.has_minima ? 0 : 8);
-                values[b * 32 + i] = code * emu::half_to_float(d) + (f.has_minima ? emu::half_to_float(low) : 0.0f);
-            }
-        }
+        RandomBlocks source(f.blocks, (size_t)n * k / form_of(f.blocks).len, random);
+        const u8* blocks = source.bytes.get();
         emu::launch(shape, [&] {
-            if (f.source == Source::Q4_0) pack_q4_0(blocks.get(), codes.get(), scales.get(), n, k, gated);
-            if (f.source == Source::Q4_1) pack_q4_1(blocks.get(), codes.get(), scales.get(), minima.get(), n, k, gated);
-            if (f.source == Source::Q8_0) pack_q8_0(blocks.get(), codes.get(), scales.get(), n, k, gated);
+            switch (f.blocks) {
+                case BlockType::Q4_0: pack_q4_0(blocks, codes.get(), scales.get(), n, k, gated); break;
+                case BlockType::Q4_1: pack_q4_1(blocks, codes.get(), scales.get(), minima.get(), n, k, gated); break;
+                case BlockType::Q5_0: pack_q5_0(blocks, codes.get(), scales.get(), n, k, gated); break;
+                case BlockType::Q5_1: pack_q5_1(blocks, codes.get(), scales.get(), minima.get(), n, k, gated); break;
+                case BlockType::Q8_0: pack_q8_0(blocks, codes.get(), scales.get(), n, k, gated); break;
+                case BlockType::Q4_K: pack_q4_k(blocks, codes.get(), scales.get(), minima.get(), n, k, gated); break;
+                case BlockType::Q5_K: pack_q5_k(blocks, codes.get(), scales.get(), minima.get(), n, k, gated); break;
+                case BlockType::Q6_K: pack_q6_k(blocks, codes.get(), scales.get(), n, k, gated); break;
+                default: break;
+            }
         });
+        read_back(f, gated);
+        bool folded = form_of(f.blocks).len == 256;
+        Check check(f.name, folded ? 1.2e-3 : 0.0, 0.0);
+        check.describe("packed, n %u k %u gated %u", n, k, gated);
+        for (size_t i = 0; i < values.size(); i++) check.compare(values[i], source.values[i]);
     }
     // Quantised by the device: the values are what unpacking gives, and must be near the source.
     void from_dense(const FormatCase& f, u32 gated, const emu::Launch& shape, Random& random) {
@@ -104,39 +124,52 @@ struct Packed {
             }
     }
     double value_at(const FormatCase& f, u32 tile, u32 r, u32 row, u32 column) const {
-        u32 in_step = column % 64, lane = r % 8 * 4 + in_step % 32 / 8, s = in_step / 32 * 2 + in_step % 8 / 4, i = in_step % 4, half = r / 8;
-        const u8* base = &codes[((size_t)tile * ceil_div(k, 64) + column / 64) * (f.bits / 4) * 512];
-        double code;
-        if (f.bits == 4) {
-            u32 nibble = half + i / 2 * 2 + i % 2 * 4;
-            code = (base[lane * 16 + s * 4 + nibble / 2] >> (nibble % 2 * 4) & 15) - (f.has_minima ? 0 : 8);
-        } else {
+        u32 in_step = column % 64, half = r / 8, i = in_step % 4;
+        u32 t = f.group == 16 ? in_step % 16 / 4 : in_step % 32 / 8, s = f.group == 16 ? in_step / 16 : in_step / 32 * 2 + in_step % 8 / 4, lane = r % 8 * 4 + t;
+        const u8* base = &codes[((size_t)tile * ceil_div(k, 64) + column / 64) * f.tile_bytes()];
+        u32 nibble = half + i / 2 * 2 + i % 2 * 4;
+        int code;
+        if (f.bits == 8) {
             code = (int8_t)base[(s / 2 * 32 + lane) * 16 + (s % 2 * 2 + i / 2) * 4 + half + i % 2 * 2];
+        } else {
+            code = base[lane * 16 + s * 4 + nibble / 2] >> (nibble % 2 * 4) & 15;
+            u32 above[2];
+            if (f.bits > 4) memcpy(above, base + 512 + lane * (f.bits == 5 ? 4 : 8), f.bits == 5 ? 4 : 8);
+            if (f.bits == 5) code |= (int)(above[0] >> (4 * s + nibble % 4 + nibble / 4 * 16) & 1) << 4;
+            if (f.bits == 6) code |= (int)(above[s / 2] >> (2 * (4 * (s % 2) + nibble % 4) + nibble / 4 * 16) & 3) << 4;
+            code -= f.has_minima ? 0 : 1 << (f.bits - 1);
         }
-        if (f.group == 0) return code * reinterpret_cast<const float*>(scales.get())[row];
-        u32 span = f.group == 128 ? 128 : 64, entry = (((u32)tile * ceil_div(k, span) + column / span) * 8 + r % 8) * (f.group == 128 ? 2 : 4) + (f.group == 128 ? half : in_step / 32 * 2 + half);
+        if (f.group == 0) return code * (double)reinterpret_cast<const float*>(scales.get())[row];
+        u32 span = f.scale_span(), halves = f.plane_halves(), group = f.group == 128 ? 0 : in_step / f.group;
+        size_t entry = (((size_t)tile * ceil_div(k, span) + column / span) * 8 + r % 8) * halves + group * 2 + half;
         u16 d, low = 0;
         memcpy(&d, &scales[entry * 2], 2);
         if (f.has_minima) memcpy(&low, &minima[entry * 2], 2);
-        return code * emu::half_to_float(d) + emu::half_to_float(low);
+        return (double)code * emu::half_to_float(d) + emu::half_to_float(low);
     }
 };
 
+// `variant` 3 is the product of many rows, for which weights are rounded to bf16.
 void check_product(const FormatCase& f, u32 variant, u32 m, u32 n, u32 k, u32 epilogue, bool with_bias) {
     Random random(n + k + m);
-    u32 gated = epilogue >= 3, columns = gated ? n / 2 : n;
+    // Some results are columns of a wider matrix.
+    u32 gated = epilogue >= 3, columns = gated ? n / 2 : n, stride = columns + m % 3;
     Packed w(f, n, k, gated, random);
     bool f32_out = epilogue == 1 || epilogue == 2;
     Check check(f.name, f32_out ? 1e-4 * std::sqrt(k) : 1e-3 * std::sqrt(k), f32_out ? 1e-5 : 4.2e-3);
-    check.describe("m%u: m %u n %u k %u epilogue %u bias %d", 8u << variant, m, n, k, epilogue, with_bias);
-    Buffer<bf16> x((size_t)m * k), out16(f32_out ? 0 : (size_t)m * columns);
-    Buffer<float> bias(n), out32(f32_out ? (size_t)m * columns : 0);
+    bool is_tile = variant == 3;
+    u32 rows_of_cta = is_tile ? 128 : 8u << variant;
+    if (is_tile)
+        for (double& value : w.values) value = round_bf16(value);
+    check.describe("m%u: m %u n %u k %u epilogue %u bias %d", rows_of_cta, m, n, k, epilogue, with_bias);
+    Buffer<bf16> x((size_t)m * k), out16(f32_out ? 0 : (size_t)m * stride);
+    Buffer<float> bias(n), out32(f32_out ? (size_t)m * stride : 0);
     random.fill(x, 1.0f);
     random.fill(bias, -1.0f, 1.0f);
     random.fill(out32, -1.0f, 1.0f);
     std::vector<double> before(out32.get(), out32.get() + out32.size());
-    emu::launch({{ceil_div(n, 32), ceil_div(m, 8u << variant), 1}, {256, 1, 1}, f.shared_bytes[variant], 2}, [&] {
-        f.kernels[variant](x.get(), w.codes.get(), w.scales.get(), w.minima.get(), with_bias ? bias.get() : nullptr, f32_out ? (void*)out32.get() : out16.get(), m, n, k, epilogue);
+    emu::launch({{ceil_div(n, is_tile ? 128 : 32), ceil_div(m, rows_of_cta), 1}, {256, 1, 1}, is_tile ? f.tile_shared_bytes : f.shared_bytes[variant], 2}, [&] {
+        (is_tile ? f.tile : f.kernels[variant])(x.get(), w.codes.get(), w.scales.get(), w.minima.get(), with_bias ? bias.get() : nullptr, f32_out ? (void*)out32.get() : out16.get(), m, n, k, stride, epilogue);
     });
     auto y = [&](u32 i, u32 j) {
         double sum = with_bias ? bias[j] : 0.0;
@@ -145,7 +178,7 @@ void check_product(const FormatCase& f, u32 variant, u32 m, u32 n, u32 k, u32 ep
     };
     for (u32 i = 0; i < m; i++)
         for (u32 j = 0; j < columns; j++) {
-            size_t at = (size_t)i * columns + j;
+            size_t at = (size_t)i * stride + j;
             double wanted = y(i, j);
             if (epilogue == 1) wanted += before[at];
             if (epilogue == 3) wanted = wanted / (1 + std::exp(-wanted)) * y(i, columns + j);
@@ -163,9 +196,26 @@ void check_unpack(const FormatCase& f, u32 n, u32 k, u32 gated) {
     for (size_t i = 0; i < out.size(); i++) check.compare(value_of(out[i]), w.values[i]);
 }
 
+using Embed = void (*)(const u32*, const u8*, const u8*, const u8*, float*, u32, float);
+
+void check_embed(const FormatCase& f, u32 n, u32 k) {
+    const Embed kernel = f.bits == 8 ? embed_packed_q8g32 : f.bits == 6 ? embed_packed_q6g16 : f.bits == 5 ? (f.has_minima ? embed_packed_q5g32z : embed_packed_q5g32) : f.has_minima ? embed_packed_q4g32z : embed_packed_q4g32;
+    Random random(n + k);
+    Packed w(f, n, k, 0, random);
+    Check check(f.name, 2e-7, 2e-7);
+    check.describe("embedded, n %u k %u", n, k);
+    constexpr u32 TOKENS = 3;
+    Buffer<u32> ids(TOKENS);
+    Buffer<float> residual(TOKENS * k);
+    for (u32 t = 0; t < TOKENS; t++) ids[t] = t == 0 ? n - 1 : random.below(n);
+    emu::launch({{TOKENS, 1, 1}, {256, 1, 1}, 0, 1}, [&] { kernel(ids.get(), w.codes.get(), w.scales.get(), w.minima.get(), residual.get(), k, 1.5f); });
+    for (u32 t = 0; t < TOKENS; t++)
+        for (u32 i = 0; i < k; i++) check.compare(residual[t * k + i], 1.5 * w.values[(size_t)ids[t] * k + i]);
+}
+
 // The bits of a row must be the same alone, among others, and in every variant.
 void check_invariance(const FormatCase& f) {
-    constexpr u32 M = 32, N = 48, K = 640;
+    constexpr u32 M = 32, N = 48, K = 768;
     Random random(9);
     Packed w(f, N, K, 0, random);
     Check check(f.name, 0, 0);
@@ -174,7 +224,7 @@ void check_invariance(const FormatCase& f) {
     random.fill(x, 1.0f);
     auto run = [&](u32 variant, u32 first, u32 m, float* out) {
         emu::launch({{ceil_div(N, 32), ceil_div(m, 8u << variant), 1}, {256, 1, 1}, f.shared_bytes[variant], variant}, [&] {
-            f.kernels[variant](x.get() + first * K, w.codes.get(), w.scales.get(), w.minima.get(), nullptr, out, m, N, K, 2);
+            f.kernels[variant](x.get() + first * K, w.codes.get(), w.scales.get(), w.minima.get(), nullptr, out, m, N, K, N, 2);
         });
     };
     Buffer<float> wanted(M * N);
@@ -191,13 +241,18 @@ void check_invariance(const FormatCase& f) {
 
 void test_quantised() {
     for (const FormatCase& f : FORMATS) {
+        // The K types come in blocks of 256.
+        bool wide = f.source == Source::Blocks && form_of(f.blocks).len == 256;
         check_product(f, 0, 1, 32, 256, 2, false);
-        check_product(f, 0, 5, 40, 1152, 1, true);
-        check_product(f, 1, 13, 48, 128, 3, true);
-        check_product(f, 2, 33, 17, 384, 0, false);
-        if (f.group != 128) check_product(f, 0, 3, 24, 544, 2, false);
+        check_product(f, 0, 5, 40, wide ? 1280 : 1152, 1, true);
+        check_product(f, 1, 13, 48, wide ? 256 : 128, 3, true);
+        check_product(f, 2, 33, 17, wide ? 512 : 384, 0, false);
+        if (f.group != 128 && !wide) check_product(f, 0, 3, 24, 544, 2, false);
+        check_product(f, 3, 20, 40, wide ? 512 : 384, 2, true);
+        check_product(f, 3, 9, 144, wide ? 256 : 128, 3, false);
         check_unpack(f, 48, 256, 1);
-        check_unpack(f, 23, 384, 0);
+        check_unpack(f, 23, wide ? 512 : 384, 0);
+        if (f.source == Source::Blocks) check_embed(f, 37, wide ? 512 : 1120);
         check_invariance(f);
     }
 }

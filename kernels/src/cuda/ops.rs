@@ -9,6 +9,8 @@ pub mod cache_element;
 pub mod embedding;
 pub mod fill;
 pub mod linear;
+pub mod packed;
 pub mod prefill;
+pub mod quantised;
 pub mod rows;
 pub mod step;

@@ -8,6 +8,7 @@ mod attention;
 mod embedding;
 mod linear;
 mod prefill;
+mod quantised;
 mod reference;
 mod rows;
 mod runtime;
@@ -78,10 +79,33 @@ pub fn selftest(
     seed: u64,
     on_check: impl FnMut(&Check),
 ) -> Result<SelfTestReport, CudaError> {
-    let mut run = Run { device, random: Random::new(seed), checks: Vec::new(), on_check };
+    run_all(device, seed, usize::MAX, on_check)
+}
+
+/// The same without the cases that would keep an emulated device busy for long.
+///
+/// # Errors
+///
+/// As [`selftest`].
+pub fn small_selftest(
+    device: &CudaDevice,
+    seed: u64,
+    on_check: impl FnMut(&Check),
+) -> Result<SelfTestReport, CudaError> {
+    run_all(device, seed, 1 << 24, on_check)
+}
+
+fn run_all(
+    device: &CudaDevice,
+    seed: u64,
+    max_operations: usize,
+    on_check: impl FnMut(&Check),
+) -> Result<SelfTestReport, CudaError> {
+    let mut run = Run { device, random: Random::new(seed), max_operations, checks: Vec::new(), on_check };
     embedding::run(&mut run)?;
     rows::run(&mut run)?;
     linear::run(&mut run)?;
+    quantised::run(&mut run)?;
     attention::run(&mut run)?;
     prefill::run(&mut run)?;
     step::run(&mut run)?;
@@ -93,8 +117,17 @@ pub fn selftest(
 struct Run<'a, F> {
     device: &'a CudaDevice,
     random: Random,
+    /// Most multiplications of one case.
+    max_operations: usize,
     checks: Vec<Check>,
     on_check: F,
+}
+
+impl<F> Run<'_, F> {
+    /// Whether a case of so many multiplications is left out.
+    fn skips(&self, num_operations: usize) -> bool {
+        num_operations > self.max_operations
+    }
 }
 
 impl<F: FnMut(&Check)> Run<'_, F> {

@@ -1,17 +1,24 @@
-//! Products with bf16 weights: the skinny kernels for few rows, cuBLASLt for many.
+//! Products with bf16 weights: the skinny kernels for few rows, cuBLASLt or a kernel of our own for many.
 
 use half::bf16;
 
 use super::super::buffer::{DeviceSlice, DeviceSliceMut};
-use super::super::device::CudaDevice;
+use super::super::device::{CudaDevice, Products};
 use super::super::error::{CudaError, expect_equal};
 use super::super::functions::Kernel;
 use super::super::launch::{Arguments, Grid};
 
-/// Up to so many rows the skinny kernels stream the weights once; beyond, cuBLASLt is asked.
+/// Up to so many rows the skinny kernels stream the weights once; beyond, cuBLASLt is asked, or the kernel
+/// for many rows where it cannot be.
 pub const MAX_SKINNY_ROWS: usize = 64;
 
+/// Rows of `x`, and of `w`, of one block of the kernel for many rows.
+pub(super) const TILE_ROWS: usize = 128;
+/// Its dynamic shared memory.
+const TILE_SHARED_BYTES: usize = 98_304;
+
 const THREADS: usize = 256;
+const OP: &str = "linear";
 
 /// A bf16 product `y = x w^T + bias`.
 #[derive(Debug, Clone, Copy)]
@@ -45,9 +52,19 @@ pub enum ProductOutput<'a> {
     GeluGated(DeviceSliceMut<'a, bf16>),
 }
 
+/// Which columns of its output's rows a product fills: all of them, or some of a wider matrix's, whose
+/// others are left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputColumns {
+    /// The first of them.
+    pub first: usize,
+    /// Columns of a whole row.
+    pub stride: usize,
+}
+
 impl ProductOutput<'_> {
     /// The number the kernels know it by.
-    fn number(&self) -> usize {
+    pub(super) fn number(&self) -> usize {
         match self {
             Self::Bf16(_) => 0,
             Self::AddTo(_) => 1,
@@ -71,11 +88,40 @@ impl ProductOutput<'_> {
         }
     }
 
-    fn append_to(&self, arguments: Arguments) -> Arguments {
-        match self {
-            Self::Bf16(out) | Self::SiluGated(out) | Self::GeluGated(out) => arguments.output(out),
-            Self::AddTo(out) | Self::F32(out) => arguments.output(out),
+    /// All columns of rows of their own.
+    pub(super) fn all_columns(&self, n: usize) -> OutputColumns {
+        OutputColumns { first: 0, stride: self.columns(n) }
+    }
+
+    /// Whether gate and up are multiplied.
+    pub(super) fn is_gated(&self) -> bool {
+        matches!(self, Self::SiluGated(_) | Self::GeluGated(_))
+    }
+
+    /// Appends where the given columns begin.
+    pub(super) fn append_to(&self, arguments: Arguments, columns: OutputColumns) -> Arguments {
+        let begin = match self {
+            Self::Bf16(out) | Self::SiluGated(out) | Self::GeluGated(out) => {
+                out.pointer() + (columns.first * size_of::<bf16>()) as u64
+            }
+            Self::AddTo(out) | Self::F32(out) => out.pointer() + (columns.first * size_of::<f32>()) as u64,
+        };
+        arguments.wide(begin)
+    }
+
+    /// Refuses a length other than that of `m` such rows, and columns that are not in them.
+    pub(super) fn check(&self, [m, n]: [usize; 2], columns: OutputColumns) -> Result<(), CudaError> {
+        let OutputColumns { first, stride } = columns;
+        expect_equal(OP, "elements of out", self.len(), m * stride)?;
+        let end = first + self.columns(n);
+        if end > stride {
+            return Err(CudaError::Shape { op: OP, what: "columns of out", found: stride, expected: end });
         }
+        if self.is_gated() && !n.is_multiple_of(16) {
+            let (what, supported) = ("n of a gated product", "a multiple of 16");
+            return Err(CudaError::Unsupported { op: OP, what, found: n.to_string(), supported });
+        }
+        Ok(())
     }
 }
 
@@ -144,7 +190,7 @@ pub fn product(
     product: &Product<'_>,
     mut out: ProductOutput<'_>,
 ) -> Result<(), CudaError> {
-    check(product, &out)?;
+    check(product, &out, out.all_columns(product.n))?;
     let Product { x, w, bias, m, n, k } = *product;
     if let (Some(blas), None, true) = (device.blas(), bias, m > MAX_SKINNY_ROWS) {
         match &mut out {
@@ -154,7 +200,49 @@ pub fn product(
             ProductOutput::SiluGated(_) | ProductOutput::GeluGated(_) => {}
         }
     }
-    skinny(device, SkinnyVariant::for_rows(m), product, &out)
+    product_part(device, product, &out, out.all_columns(n))
+}
+
+/// Whether `m` rows go to the kernel for many, which sums in another order than the skinny ones.
+pub(super) fn takes_tiles(device: &CudaDevice, m: usize) -> bool {
+    m > MAX_SKINNY_ROWS && device.config().products != Products::BatchInvariant
+}
+
+/// The product into some columns of a wider matrix: one of several weights that stand one below the other.
+///
+/// # Errors
+///
+/// As [`skinny`].
+pub fn product_part(
+    device: &CudaDevice,
+    product: &Product<'_>,
+    out: &ProductOutput<'_>,
+    columns: OutputColumns,
+) -> Result<(), CudaError> {
+    if takes_tiles(device, product.m) {
+        return launch_tiles(device, product, out, columns);
+    }
+    launch_skinny(device, SkinnyVariant::for_rows(product.m), product, out, columns)
+}
+
+/// The product by the kernel for many rows; any number is right.
+///
+/// # Errors
+///
+/// As [`skinny`].
+pub fn tiles(device: &CudaDevice, product: &Product<'_>, out: &ProductOutput<'_>) -> Result<(), CudaError> {
+    launch_tiles(device, product, out, out.all_columns(product.n))
+}
+
+fn launch_tiles(
+    device: &CudaDevice,
+    product: &Product<'_>,
+    out: &ProductOutput<'_>,
+    columns: OutputColumns,
+) -> Result<(), CudaError> {
+    let blocks = [product.n.div_ceil(TILE_ROWS), product.m.div_ceil(TILE_ROWS), 1];
+    let grid = Grid::new(blocks, THREADS).with_shared(TILE_SHARED_BYTES);
+    launch(device, Kernel::LinearTile, grid, product, out, columns)
 }
 
 /// The product by a given variant of the skinny kernel; any number of rows is right, more than the
@@ -169,35 +257,51 @@ pub fn skinny(
     product: &Product<'_>,
     out: &ProductOutput<'_>,
 ) -> Result<(), CudaError> {
-    check(product, out)?;
-    let Product { x, w, bias, m, n, k } = *product;
-    let (weight_rows, shared_bytes) = variant.block();
-    let grid = Grid::new([n.div_ceil(weight_rows), m.div_ceil(variant.rows()), 1], THREADS)
-        .with_shared(shared_bytes);
-    let arguments = Arguments::new().input(x).input(w).optional_input(bias);
-    let arguments = out.append_to(arguments).size(m).size(n).size(k).size(out.number());
-    // SAFETY: `check` has compared every length with `m`, `n` and `k`, which is all the kernel
-    // addresses by; the parameters are those of ABI.md; `out` is a mutable borrow.
-    unsafe { device.launch(variant.kernel(), grid, arguments) }
+    launch_skinny(device, variant, product, out, out.all_columns(product.n))
 }
 
-fn check(product: &Product<'_>, out: &ProductOutput<'_>) -> Result<(), CudaError> {
-    const OP: &str = "linear";
+fn launch_skinny(
+    device: &CudaDevice,
+    variant: SkinnyVariant,
+    product: &Product<'_>,
+    out: &ProductOutput<'_>,
+    columns: OutputColumns,
+) -> Result<(), CudaError> {
+    let (weight_rows, shared_bytes) = variant.block();
+    let blocks = [product.n.div_ceil(weight_rows), product.m.div_ceil(variant.rows()), 1];
+    let grid = Grid::new(blocks, THREADS).with_shared(shared_bytes);
+    launch(device, variant.kernel(), grid, product, out, columns)
+}
+
+/// Every product with bf16 weights has the same parameters.
+fn launch(
+    device: &CudaDevice,
+    kernel: Kernel,
+    grid: Grid,
+    product: &Product<'_>,
+    out: &ProductOutput<'_>,
+    columns: OutputColumns,
+) -> Result<(), CudaError> {
+    check(product, out, columns)?;
+    let Product { x, w, bias, m, n, k } = *product;
+    let arguments = Arguments::new().input(x).input(w).optional_input(bias);
+    let arguments = out.append_to(arguments, columns).size(m).size(n).size(k);
+    let arguments = arguments.size(columns.stride).size(out.number());
+    // SAFETY: `check` has compared every length with `m`, `n`, `k` and the output's rows, which is all
+    // the kernel addresses by; the parameters are those of ABI.md; `out` is a mutable borrow.
+    unsafe { device.launch(kernel, grid, arguments) }
+}
+
+fn check(product: &Product<'_>, out: &ProductOutput<'_>, columns: OutputColumns) -> Result<(), CudaError> {
     let Product { x, w, bias, m, n, k } = *product;
     expect_equal(OP, "elements of x", x.len(), m * k)?;
     expect_equal(OP, "elements of w", w.len(), n * k)?;
     if let Some(bias) = bias {
         expect_equal(OP, "elements of bias", bias.len(), n)?;
     }
-    expect_equal(OP, "elements of out", out.len(), m * out.columns(n))?;
     if !k.is_multiple_of(8) {
         let (what, supported) = ("k", "a multiple of 8");
         return Err(CudaError::Unsupported { op: OP, what, found: k.to_string(), supported });
     }
-    let gated = matches!(out, ProductOutput::SiluGated(_) | ProductOutput::GeluGated(_));
-    if gated && !n.is_multiple_of(16) {
-        let (what, supported) = ("n of a gated product", "a multiple of 16");
-        return Err(CudaError::Unsupported { op: OP, what, found: n.to_string(), supported });
-    }
-    Ok(())
+    out.check([m, n], columns)
 }

@@ -36,6 +36,9 @@ enum Target {
 
 pub(super) fn run<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaError> {
     for dims in SHAPES {
+        if run.skips(operations(dims)) {
+            continue;
+        }
         let case = Case::new(run, dims)?;
         for variant in SkinnyVariant::ALL {
             case.skinny(run, variant, Target::F32, false)?;
@@ -50,9 +53,15 @@ pub(super) fn run<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaErro
                 case.skinny(run, variant, Target::GeluGated, true)?;
             }
         }
+        case.tiles(run)?;
         invariant(run, &case)?;
     }
     blas(run)
+}
+
+/// Multiplications of a product, for which rows come in eights.
+pub(super) fn operations([m, n, k]: [usize; 3]) -> usize {
+    m.next_multiple_of(8) * n * k
 }
 
 /// Inputs of one shape.
@@ -82,6 +91,24 @@ impl Case {
         let [m, n, k] = self.dims;
         let bias = with_bias.then(|| self.bias.as_slice());
         Product { x: self.x.as_slice(), w: self.w.as_slice(), bias, m, n, k }
+    }
+
+    /// The kernel for many rows.
+    fn tiles<F: FnMut(&Check)>(&self, run: &mut Run<'_, F>) -> Result<(), CudaError> {
+        let [m, n, k] = self.dims;
+        let name = format!("m {m} n {n} k {k}");
+        let mut out = run.poisoned(m * n)?;
+        linear::tiles(run.device, &self.product(true), &ProductOutput::F32(out.as_mut_slice()))?;
+        let out = run.values(&out)?;
+        run.compare("linear_tile_bf16", name.clone(), &out, &self.biased, F32_LIMIT);
+        if n.is_multiple_of(16) {
+            let mut out = run.poisoned(m * n / 2)?;
+            linear::tiles(run.device, &self.product(false), &ProductOutput::SiluGated(out.as_mut_slice()))?;
+            let out = run.values(&out)?;
+            let expected = reference::gated(&self.plain, n, reference::silu);
+            run.compare("linear_tile_bf16, silu", name, &out, &expected, BF16_LIMIT);
+        }
+        Ok(())
     }
 
     fn skinny<F: FnMut(&Check)>(
@@ -161,6 +188,9 @@ fn invariant<F: FnMut(&Check)>(run: &mut Run<'_, F>, case: &Case) -> Result<(), 
 fn blas<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaError> {
     let name = if run.device.has_blas() { "product by cuBLASLt" } else { "product, no cuBLASLt" };
     for dims in [[65, 64, 64], [100, 304, 576], [129, 1040, 4096]] {
+        if run.skips(operations(dims)) {
+            continue;
+        }
         let case = Case::new(run, dims)?;
         let [m, n, k] = dims;
         let shape = format!("m {m} n {n} k {k}");

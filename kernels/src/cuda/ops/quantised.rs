@@ -1,0 +1,138 @@
+//! Products with quantised weights, and embedding from them.
+
+use half::bf16;
+
+use super::super::buffer::{DeviceSlice, DeviceSliceMut};
+use super::super::device::CudaDevice;
+use super::super::error::{CudaError, expect_equal};
+use super::super::functions::Kernel;
+use super::super::launch::{Arguments, Grid};
+use super::linear::{OutputColumns, ProductOutput, TILE_ROWS, takes_tiles};
+use super::packed::{QuantisedFormat, QuantisedWeight, RowOrder};
+
+const OP: &str = "linear, quantised";
+const THREADS: usize = 256;
+/// Weight rows of one block of threads.
+const WEIGHT_ROWS: usize = 32;
+
+/// A product `y = x w^T + bias`.
+#[derive(Debug, Clone, Copy)]
+pub struct QuantisedProduct<'a> {
+    /// `[m, k]`
+    pub x: DeviceSlice<'a, bf16>,
+    /// `[n, k]`
+    pub w: &'a QuantisedWeight,
+    /// `[n]`
+    pub bias: Option<DeviceSlice<'a, f32>>,
+    /// Rows of `x`.
+    pub m: usize,
+}
+
+/// The product. Up to [`super::linear::MAX_SKINNY_ROWS`] rows, and with batch-invariant products always, the weights are
+/// streamed once for each 32 rows; beyond, once for each 128, and rounded to bf16.
+///
+/// # Errors
+///
+/// [`CudaError::Shape`]; [`CudaError::Unsupported`] if the output gates and the weight's rows do not stand
+/// so, or the other way round.
+pub fn product(
+    device: &CudaDevice,
+    product: &QuantisedProduct<'_>,
+    out: &ProductOutput<'_>,
+) -> Result<(), CudaError> {
+    product_part(device, product, out, out.all_columns(product.w.shape()[0]))
+}
+
+/// The product into some columns of a wider matrix: one of several weights that stand one below the other.
+///
+/// # Errors
+///
+/// As [`product`].
+pub fn product_part(
+    device: &CudaDevice,
+    product: &QuantisedProduct<'_>,
+    out: &ProductOutput<'_>,
+    columns: OutputColumns,
+) -> Result<(), CudaError> {
+    let QuantisedProduct { x, w, bias, m } = *product;
+    let [n, k] = w.shape();
+    expect_equal(OP, "elements of x", x.len(), m * k)?;
+    if let Some(bias) = bias {
+        expect_equal(OP, "elements of bias", bias.len(), n)?;
+    }
+    out.check([m, n], columns)?;
+    if out.is_gated() != (w.order() == RowOrder::Gated) {
+        let (what, found) = ("order of the weight's rows", format!("{:?}", w.order()));
+        return Err(CudaError::Unsupported { op: OP, what, found, supported: "that of the output" });
+    }
+    let (kernel, grid) = launch_shape(device, w, m);
+    let arguments = w.append_planes(Arguments::new().input(x)).optional_input(bias);
+    let arguments = out.append_to(arguments, columns).size(m).size(n).size(k);
+    let arguments = arguments.size(columns.stride).size(out.number());
+    // SAFETY: lengths are checked, the planes' when they were made; the parameters are those of ABI.md;
+    // `out` is a mutable borrow.
+    unsafe { device.launch(kernel, grid, arguments) }
+}
+
+/// The kernel for `m` rows and its grid.
+fn launch_shape(device: &CudaDevice, w: &QuantisedWeight, m: usize) -> (Kernel, Grid) {
+    let (parts, n) = (w.format().parts(), w.shape()[0]);
+    if takes_tiles(device, m) {
+        let blocks = [n.div_ceil(TILE_ROWS), m.div_ceil(TILE_ROWS), 1];
+        return (parts.tile, Grid::new(blocks, THREADS).with_shared(parts.tile_shared_bytes()));
+    }
+    let variant_idx = match m {
+        ..=8 => 0,
+        9..=16 => 1,
+        _ => 2,
+    };
+    let col_tiles = 1 << variant_idx;
+    let blocks = [n.div_ceil(WEIGHT_ROWS), m.div_ceil(8 * col_tiles), 1];
+    let grid = Grid::new(blocks, THREADS).with_shared(parts.skinny_shared_bytes(col_tiles));
+    (parts.skinny[variant_idx], grid)
+}
+
+/// `residual[t] = w[tokens[t]]`, times `scale` if there is one: a table that the last product shares.
+///
+/// # Shapes
+///
+/// - `tokens`: `[tokens]`, each below the weight's rows
+/// - `residual`: `[tokens, k]`
+///
+/// # Errors
+///
+/// [`CudaError::Shape`]; [`CudaError::Unsupported`] for a weight that was not packed from a file's blocks,
+/// or whose rows stand for a gate.
+pub fn embed(
+    device: &CudaDevice,
+    tokens: DeviceSlice<'_, u32>,
+    w: &QuantisedWeight,
+    scale: Option<f32>,
+    residual: &mut DeviceSliceMut<'_, f32>,
+) -> Result<(), CudaError> {
+    const OP: &str = "embed";
+    let kernel = match (w.order(), w.format()) {
+        (RowOrder::Plain, QuantisedFormat::Q4Group32) => Kernel::EmbedPackedQ4g32,
+        (RowOrder::Plain, QuantisedFormat::Q4Group32Min) => Kernel::EmbedPackedQ4g32z,
+        (RowOrder::Plain, QuantisedFormat::Q5Group32) => Kernel::EmbedPackedQ5g32,
+        (RowOrder::Plain, QuantisedFormat::Q5Group32Min) => Kernel::EmbedPackedQ5g32z,
+        (RowOrder::Plain, QuantisedFormat::Q6Group16) => Kernel::EmbedPackedQ6g16,
+        (RowOrder::Plain, QuantisedFormat::Q8Group32) => Kernel::EmbedPackedQ8g32,
+        (
+            RowOrder::Plain,
+            QuantisedFormat::Q4Group128 | QuantisedFormat::Q4Group128Min | QuantisedFormat::Q8Row,
+        )
+        | (RowOrder::Gated, _) => {
+            let (what, found) = ("table", format!("{:?}, {:?}", w.format(), w.order()));
+            let supported = "a file's blocks in plain order";
+            return Err(CudaError::Unsupported { op: OP, what, found, supported });
+        }
+    };
+    let k = w.shape()[1];
+    expect_equal(OP, "elements of residual", residual.len(), tokens.len() * k)?;
+    let arguments = w.append_planes(Arguments::new().input(tokens));
+    // A product with 1 changes no bit.
+    let arguments = arguments.output(residual).size(k).float(scale.unwrap_or(1.0));
+    // SAFETY: lengths are checked; token ids were checked against the vocabulary by the host.
+    unsafe { device.launch(kernel, Grid::new([tokens.len(), 1, 1], THREADS), arguments) }
+}
