@@ -13,4 +13,5 @@ pub mod packed;
 pub mod prefill;
 pub mod quantised;
 pub mod rows;
+pub mod stacked;
 pub mod step;

@@ -12,6 +12,7 @@ mod quantised;
 mod reference;
 mod rows;
 mod runtime;
+mod stacked;
 mod step;
 
 use std::fmt;
@@ -106,6 +107,7 @@ fn run_all(
     rows::run(&mut run)?;
     linear::run(&mut run)?;
     quantised::run(&mut run)?;
+    stacked::run(&mut run)?;
     attention::run(&mut run)?;
     prefill::run(&mut run)?;
     step::run(&mut run)?;
