@@ -3,8 +3,9 @@
 use crate::sources::Source;
 
 /// Kernels whose op has another name, because one op takes several kernels or only the GPU needs it.
-const SERVES: [(&str, &str); 8] = [
+const SERVES: [(&str, &str); 9] = [
     ("argmax", "cuda/ops/step.rs"),
+    ("block_copy", "cuda/ops/rows.rs"),
     ("fill_random", "cuda/ops/fill.rs"),
     ("linear_quantised", "ops/linear.rs"),
     ("linear_skinny", "ops/linear.rs"),
