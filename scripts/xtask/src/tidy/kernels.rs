@@ -3,12 +3,15 @@
 use crate::sources::Source;
 
 /// Kernels whose op has another name, because one op takes several kernels or only the GPU needs it.
-const SERVES: [(&str, &str); 9] = [
+const SERVES: [(&str, &str); 12] = [
     ("argmax", "cuda/ops/step.rs"),
     ("block_copy", "cuda/ops/rows.rs"),
+    ("embed_packed", "ops/embed.rs"),
     ("fill_random", "cuda/ops/fill.rs"),
     ("linear_quantised", "ops/linear.rs"),
     ("linear_skinny", "ops/linear.rs"),
+    ("linear_tile", "ops/linear.rs"),
+    ("linear_tile_quantised", "ops/linear.rs"),
     ("pack", "weight.rs"),
     ("paged_decode", "ops/attention.rs"),
     ("paged_prefill", "ops/attention.rs"),
