@@ -83,7 +83,7 @@ const FAULTS: [Fault; 9] = [
         name: "column_of_the_next_head",
         file: "paged_decode.cu",
         right: "return EXACT || column < args.head_dim;",
-        wrong: "return column < D;",
+        wrong: "return column < D || args.head_dim == 0;",
         test: "test_attention",
     },
     Fault {
