@@ -201,21 +201,7 @@ DEVICE void multiply_16x8x16(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 #else
-    struct Fragment {
-        u32 a[4], b[2];
-    } mine = {{a0, a1, a2, a3}, {b0, b1}};
-    const Fragment* lanes = emu::exchange(emu::Collective::Multiply, ALL_LANES, mine);
-    u32 g = emu::lane() / 4, t = emu::lane() % 4;
-    auto half = [](u32 word, u32 upper) { return upper ? high_half(word) : low_half(word); };
-    for (u32 i = 0; i < 4; i++) {
-        u32 column = 2 * t + (i & 1);
-        float sum = 0.0f;
-        for (u32 k = 0; k < 16; k++) {
-            u32 owner = k % 8 / 2;
-            sum += half(lanes[g * 4 + owner].a[i / 2 + k / 8 * 2], k & 1) * half(lanes[column * 4 + owner].b[k / 8], k & 1);
-        }
-        d[i] += sum;
-    }
+    emu::multiply_16x8x16(d, {a0, a1, a2, a3}, {b0, b1});
 #endif
 }
 

@@ -49,9 +49,20 @@ struct Fiber {
     std::vector<std::vector<Copy>> groups;  // committed, oldest first
 };
 
+// The product of a warp's two tiles, made by the first of its lanes to go on.
+struct Tile {
+    float sums[16][8];
+    uint64_t generation = 0;  // the block, and
+    uint32_t parity = 0;      // the warp operation, that it is of
+};
+
 struct Block {
     std::vector<Fiber> fibers;
     std::vector<unsigned char> slots;  // [warp][parity][lane][bytes]
+    std::vector<Tile> tiles;           // [warp][parity]
+    std::vector<unsigned> order;       // of threads
+    unsigned position = 0;             // of the running one in it
+    unsigned live = 0;                 // threads that have not ended
     unsigned char* stacks = nullptr;
     size_t num_stacks = 0;
     unsigned char* shared = nullptr;
@@ -140,19 +151,46 @@ emu_switch:
     pop %rbp
     ret
 )");
-void to_scheduler() { emu_switch(&block.fibers[block.running].stack_pointer, block.scheduler_stack); }
+void switch_to(Fiber& from, Fiber& to) { emu_switch(&from.stack_pointer, to.stack_pointer); }
+void to_scheduler(Fiber& from) { emu_switch(&from.stack_pointer, block.scheduler_stack); }
 void to_fiber(Fiber& fiber) { emu_switch(&block.scheduler_stack, fiber.stack_pointer); }
 #else
-void to_scheduler() { swapcontext(&block.fibers[block.running].context, &block.scheduler); }
+void switch_to(Fiber& from, Fiber& to) { swapcontext(&from.context, &to.context); }
+void to_scheduler(Fiber& from) { swapcontext(&from.context, &block.scheduler); }
 void to_fiber(Fiber& fiber) { swapcontext(&block.scheduler, &fiber.context); }
 #endif
 
 Fiber& self() { return block.fibers[block.running]; }
 
+// The next thread in order that can run, from `block.position` on; null at the end of the round.
+Fiber* next_runnable() {
+    for (; block.position < block.order.size(); block.position++) {
+        unsigned number = block.order[block.position];
+        Fiber& fiber = block.fibers[number];
+        if (fiber.state != State::Runnable) continue;
+        block.running = number;
+        thread_index = fiber.index;
+        return &fiber;
+    }
+    return nullptr;
+}
+
+// The running thread waits or has ended: straight to the next one, and to the scheduler only at the end of the round.
+void leave() {
+    Fiber& fiber = self();
+    block.position++;
+    Fiber* next = next_runnable();
+    if (next)
+        switch_to(fiber, *next);
+    else
+        to_scheduler(fiber);
+}
+
 void enter() {
     (*block.body)();
     self().state = State::Done;
-    to_scheduler();
+    block.live--;
+    leave();
     abort();
 }
 
@@ -224,26 +262,21 @@ bool release_barrier() {
     return true;
 }
 
-void run_block(std::vector<unsigned>& order, uint64_t& random) {
+void run_block(uint64_t& random) {
     unsigned count = static_cast<unsigned>(block.fibers.size());
     for (unsigned i = 0; i < count; i++) prepare(block.fibers[i], i);
     memset(block.shared, 0xff, block.shared_room);
     block_generation++;
-    for (unsigned i = count; i > 1; i--) std::swap(order[i - 1], order[next_random(random) % i]);
-    for (unsigned live = count; live;) {
-        bool any = false;
-        for (unsigned i : order) {
-            Fiber& fiber = block.fibers[i];
-            if (fiber.state != State::Runnable) continue;
-            any = true;
-            block.running = i;
-            thread_index = fiber.index;
-            to_fiber(fiber);
-            live -= fiber.state == State::Done;
-        }
+    for (unsigned i = count; i > 1; i--) std::swap(block.order[i - 1], block.order[next_random(random) % i]);
+    block.live = count;
+    while (block.live) {
+        block.position = 0;
+        Fiber* first = next_runnable();
+        if (first) to_fiber(*first);
+        bool any = first != nullptr;
         for (unsigned warp = 0; warp < count; warp += 32) any |= release_warp(warp, std::min(32u, count - warp));
-        if (live) any |= release_barrier();
-        if (!any && live) fault("divergent barrier: some threads wait for others that never come");
+        if (block.live) any |= release_barrier();
+        if (!any && block.live) fault("divergent barrier: some threads wait for others that never come");
     }
 }
 
@@ -256,7 +289,11 @@ void take_room(unsigned threads, size_t dynamic_bytes) {
     block.shared_room = (dynamic_bytes + 127) / 128 * 128;
     block.shared = static_cast<unsigned char*>(allocate(block.shared_room));
     block.fibers.resize(threads);
-    block.slots.assign(static_cast<size_t>(threads + 31) / 32 * 2 * 32 * MAX_LANE_BYTES, 0);
+    size_t halves = static_cast<size_t>(threads + 31) / 32 * 2;
+    block.slots.assign(halves * 32 * MAX_LANE_BYTES, 0);
+    block.tiles.assign(halves, Tile{});
+    block.order.resize(threads);
+    for (unsigned i = 0; i < threads; i++) block.order[i] = i;
 }
 
 }  // namespace
@@ -274,15 +311,13 @@ void launch(const Launch& launch, const std::function<void()>& kernel) {
     if (launch.dynamic_bytes > 227 << 10) fault("a block has at most 227 KiB of shared memory");
     take_room(threads, launch.dynamic_bytes);
     block.body = &kernel;
-    std::vector<unsigned> order(threads);
-    for (unsigned i = 0; i < threads; i++) order[i] = i;
     uint64_t random = launch.seed;
     std::vector<uint64_t> blocks(static_cast<uint64_t>(launch.grid.x) * launch.grid.y * launch.grid.z);
     for (uint64_t i = 0; i < blocks.size(); i++) blocks[i] = i;
     for (uint64_t i = blocks.size(); i > 1; i--) std::swap(blocks[i - 1], blocks[next_random(random) % i]);
     for (uint64_t at : blocks) {
         block_index = {static_cast<unsigned>(at % launch.grid.x), static_cast<unsigned>(at / launch.grid.x % launch.grid.y), static_cast<unsigned>(at / launch.grid.x / launch.grid.y)};
-        run_block(order, random);
+        run_block(random);
     }
     is_launching = false;
 }
@@ -293,7 +328,7 @@ unsigned lane() { return block.running & 31; }
 
 void barrier_block() {
     self().state = State::AtBarrier;
-    to_scheduler();
+    leave();
 }
 
 const void* exchange_bytes(Collective what, uint32_t mask, const void* value, size_t bytes) {
@@ -307,8 +342,55 @@ const void* exchange_bytes(Collective what, uint32_t mask, const void* value, si
     fiber.bytes = static_cast<uint32_t>(bytes);
     fiber.parity++;
     fiber.state = State::InWarp;
-    to_scheduler();
+    leave();
     return half;
+}
+
+namespace {
+
+struct Fragment {
+    uint32_t a[4], b[2];
+};
+
+// Lays the lanes' fragments out as the tiles they are of, and multiplies: every sum runs over ascending k.
+void multiply_tiles(const Fragment* lanes, Tile& tile) {
+    float a[16][16], b[16][8];
+    auto widen = [](uint32_t word, uint32_t upper) {
+        uint32_t bits = upper ? word & 0xffff0000u : word << 16;
+        float value;
+        memcpy(&value, &bits, sizeof value);
+        return value;
+    };
+    for (unsigned i = 0; i < 32; i++) {
+        unsigned g = i / 4, t = i % 4;
+        for (unsigned upper = 0; upper < 2; upper++) {
+            for (unsigned part = 0; part < 4; part++) a[g + part % 2 * 8][2 * t + upper + part / 2 * 8] = widen(lanes[i].a[part], upper);
+            for (unsigned part = 0; part < 2; part++) b[2 * t + upper + part * 8][g] = widen(lanes[i].b[part], upper);
+        }
+    }
+    for (unsigned row = 0; row < 16; row++) {
+        float sums[8] = {};
+        for (unsigned k = 0; k < 16; k++)
+            for (unsigned column = 0; column < 8; column++) sums[column] += a[row][k] * b[k][column];
+        memcpy(tile.sums[row], sums, sizeof sums);
+    }
+}
+
+}  // namespace
+
+void multiply_16x8x16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    Fragment mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+    const Fragment* lanes = exchange(Collective::Multiply, 0xffffffffu, mine);
+    // The exchange that has just ended is the one before the lane's next.
+    uint32_t parity = self().parity;
+    Tile& tile = block.tiles[block.running / 32 * 2 + (parity & 1)];
+    if (tile.generation != block_generation || tile.parity != parity) {
+        multiply_tiles(lanes, tile);
+        tile.generation = block_generation;
+        tile.parity = parity;
+    }
+    unsigned g = lane() / 4, t = lane() % 4;
+    for (unsigned i = 0; i < 4; i++) d[i] += tile.sums[g + i / 2 * 8][2 * t + i % 2];
 }
 
 void copy_async(void* to, const void* from, uint32_t bytes, bool valid) {

@@ -72,6 +72,9 @@ const T* exchange(Collective what, uint32_t mask, const T& value) {
     return static_cast<const T*>(exchange_bytes(what, mask, &value, sizeof value));
 }
 
+// Whole warp: `mma.sync.m16n8k16` of bf16 tiles, spread over the lanes as on the device. d += a b.
+void multiply_16x8x16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+
 void copy_async(void* to, const void* from, uint32_t bytes, bool valid);
 void copy_async_commit();
 void copy_async_wait(uint32_t pending);
