@@ -17,6 +17,9 @@ use spillway_kernels::cuda::{
 /// Set for a child, so that it does the test's work.
 const CHILD: &str = "SPILLWAY_EMULATED_DRIVER_CHILD";
 
+/// What the stand-in ends the process with when a kernel leaves its memory.
+const FAULT_STATUS: i32 = 70;
+
 const ARENA_BYTES: usize = 64 << 20;
 
 fn load() -> Option<EmulatedDriver> {
@@ -279,7 +282,7 @@ fn a_kernel_that_leaves_its_buffer_ends_the_process_and_says_which() {
         let Some(driver) = load() else { return };
         let output = run_in_child(&driver, name, &[]);
         let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert_eq!(output.status.code(), Some(FAULT_STATUS), "{said}");
         assert!(said.contains("access outside every buffer: gather_rows"), "{said}");
         return;
     }

@@ -84,7 +84,7 @@ const char* kernel_name = "";
     fprintf(stderr, "emulator: %s: %s%sblock (%u,%u,%u) thread (%u,%u,%u)\n", what, kernel_name, *kernel_name ? " " : "", block_index.x, block_index.y, block_index.z, thread_index.x,
             thread_index.y, thread_index.z);
     fflush(nullptr);
-    _exit(3);
+    _exit(FAULT_STATUS);
 }
 
 // What the program does with bad accesses that are not a kernel's.

@@ -51,7 +51,10 @@ extern Index3 thread_index, block_index, block_extent, grid_extent;
 // Counts blocks since the program started; a SharedArray poisons itself when it changes.
 extern uint64_t block_generation;
 
-// Runs `kernel` once for each thread of each block, in an order that the seed gives. Prints the reason and exits with status 3 on a
+// What the process ends with on a kernel's fault; nothing else in a server that runs on the stand-in for the driver ends so.
+constexpr int FAULT_STATUS = 70;
+
+// Runs `kernel` once for each thread of each block, in an order that the seed gives. Prints the reason and exits with FAULT_STATUS on a
 // fault. One launch at a time, from whichever thread.
 void launch(const Launch& launch, const std::function<void()>& kernel);
 
