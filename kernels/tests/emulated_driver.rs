@@ -137,22 +137,36 @@ fn an_arena_beyond_the_device_says_what_fits() {
 }
 
 #[test]
-fn an_address_of_the_wrong_side_is_refused() {
+fn an_address_of_the_wrong_side_or_beyond_the_end_is_refused() {
     if load().is_none() {
         return;
     }
     let device = open();
-    let here = [0_u8; 64];
-    let there: DeviceBuffer<u8> = device.alloc("a test", 64).expect("room");
-    let invalid = Err(result::DriverError(sys::CUresult::CUDA_ERROR_INVALID_VALUE));
-    // SAFETY: the stand-in checks both ranges before it copies, and refuses this.
-    let copied = unsafe { result::memcpy_htod_sync(here.as_ptr() as u64, &here) };
-    assert_eq!(copied, invalid);
     let (free, total) = result::mem_get_info().expect("a context is bound");
     assert!(free <= total - ARENA_BYTES);
-    // SAFETY: a whole GiB behind a buffer of 64 bytes is not there, and the stand-in refuses it.
-    let filled = unsafe { result::memset_d8_sync(there.as_slice().len() as u64, 0, 1 << 30) };
-    assert_eq!(filled, invalid);
+    let here = [7_u8; 64];
+    // SAFETY: a context is bound; the memory is freed below.
+    let there = unsafe { result::malloc_sync(64) }.expect("64 bytes");
+    // SAFETY: the stand-in's device memory is the host's too, and lives until it is freed below.
+    let there_as_host = unsafe { std::slice::from_raw_parts(there as *const u8, 64) };
+    // SAFETY: the stand-in checks both ranges before it touches them; these it refuses, and the last
+    // is right on both sides.
+    let results = unsafe {
+        [
+            result::memcpy_htod_sync(here.as_ptr() as u64, &here),
+            result::memcpy_htod_sync(there, there_as_host),
+            result::memset_d8_sync(there, 0, 65),
+            result::memset_d8_sync(there + 1, 0, 64),
+            result::memset_d8_sync(there, 0, 64),
+        ]
+    };
+    let invalid = Err(result::DriverError(sys::CUresult::CUDA_ERROR_INVALID_VALUE));
+    assert_eq!(results, [invalid, invalid, invalid, invalid, Ok(())]);
+    // SAFETY: allocated above, and not used after.
+    unsafe { result::free_sync(there) }.expect("it is there");
+    // SAFETY: the stand-in knows that nothing is there any more.
+    assert_eq!(unsafe { result::free_sync(there) }, invalid);
+    drop(device);
 }
 
 /// Inputs and output of a small product.
@@ -223,12 +237,16 @@ fn a_wait_or_an_allocation_while_recording_breaks_the_recording_and_nothing_else
     let error = StepGraph::record(&device, 5, || StepUpload::new(&device, 64).map(drop));
     assert_eq!(driver_result(&error.expect_err("pinned memory")), Some(refused));
     // What breaks a recording may be hidden by the step; its end tells.
-    let error = StepGraph::record(&device, 5, || {
-        assert!(device.synchronize().is_err());
-        Ok::<(), CudaError>(())
-    });
     let invalidated = sys::CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
-    assert_eq!(driver_result(&error.expect_err("a broken recording")), Some(invalidated));
+    let breakers: [&dyn Fn() -> bool; 2] =
+        [&|| device.synchronize().is_err(), &|| StepUpload::new(&device, 64).is_err()];
+    for breaks in breakers {
+        let error = StepGraph::record(&device, 5, || {
+            assert!(breaks());
+            Ok::<(), CudaError>(())
+        });
+        assert_eq!(driver_result(&error.expect_err("a broken recording")), Some(invalidated));
+    }
     StepGraph::record(&device, 5, || product.enqueue(&device)).expect("the stream can record again");
 }
 
