@@ -137,6 +137,36 @@ DEVICE float multiply_then_add(float a, float b, float c) {
 #endif
 }
 
+// A product that is rounded by itself, never fused with the addition that uses it: for results that must have the CPU path's bits.
+DEVICE float multiply_unfused(float a, float b) {
+#ifdef __CUDACC__
+    return __fmul_rn(a, b);
+#else
+    // In memory the compiler cannot look past it.
+    volatile float product = a * b;
+    return product;
+#endif
+}
+
+// The same in double precision.
+DEVICE double multiply_unfused(double a, double b) {
+#ifdef __CUDACC__
+    return __dmul_rn(a, b);
+#else
+    volatile double product = a * b;
+    return product;
+#endif
+}
+
+// The number of the lowest bit that is set; of 0 nothing is said.
+DEVICE u32 lowest_bit(u32 bits) {
+#ifdef __CUDACC__
+    return static_cast<u32>(__ffs(static_cast<int>(bits))) - 1;
+#else
+    return bits ? static_cast<u32>(__builtin_ctz(bits)) : 0;
+#endif
+}
+
 // One over the square root of `x`.
 DEVICE float reciprocal_root(float x) {
 #ifdef __CUDACC__

@@ -15,7 +15,15 @@ use spillway_emulated_driver::{CompileJob, Compiler};
 const SHARED_SOURCES: [&str; 3] = ["blocks", "check", "emulator"];
 
 /// The tests, one source each.
-const TESTS: [&str; 5] = ["test_rows", "test_linear", "test_quantised", "test_attention", "test_sampling"];
+const TESTS: [&str; 7] = [
+    "test_rows",
+    "test_linear",
+    "test_quantised",
+    "test_attention",
+    "test_sampling",
+    "test_sampling_draw",
+    "test_sampling_golden",
+];
 
 /// A test program is compiled quickly.
 const FLAGS: [&str; 1] = ["-O1"];
@@ -43,7 +51,7 @@ struct Fault {
     test: &'static str,
 }
 
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 11] = [
     Fault {
         name: "bounds",
         file: "gated_act.cu",
@@ -99,6 +107,20 @@ const FAULTS: [Fault; 9] = [
         right: "u32 ahead = step + STAGES - 1;",
         wrong: "u32 ahead = step + STAGES;",
         test: "test_linear",
+    },
+    Fault {
+        name: "lost_edge",
+        file: "sample_finish.cu",
+        right: "<= last) sum +=",
+        wrong: "< last) sum +=",
+        test: "test_sampling_draw",
+    },
+    Fault {
+        name: "racing_sort",
+        file: "sample_cut.cuh",
+        right: "                __syncthreads();\n                u32 other",
+        wrong: "                u32 other",
+        test: "test_sampling_draw",
     },
     Fault {
         name: "divergent_barrier",

@@ -60,6 +60,8 @@ int main() {
     test_quantised();
     test_attention();
     test_sampling();
+    test_sampling_draw();
+    test_sampling_golden();
     printf("%d cases, %d failures\n", num_cases, num_failures);
     return num_failures ? 1 : 0;
 }

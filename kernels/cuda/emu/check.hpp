@@ -75,3 +75,5 @@ void test_linear();
 void test_attention();
 void test_quantised();
 void test_sampling();
+void test_sampling_draw();
+void test_sampling_golden();

@@ -154,5 +154,17 @@ T atomicMax(T* to, T value) {
     if (value > old) *to = value;
     return old;
 }
+template <class T>
+T atomicMin(T* to, T value) {
+    T old = *to;
+    if (value < old) *to = value;
+    return old;
+}
+template <class T>
+T atomicOr(T* to, T value) {
+    T old = *to;
+    *to = old | value;
+    return old;
+}
 inline uint32_t __umulhi(uint32_t a, uint32_t b) { return static_cast<uint32_t>(static_cast<uint64_t>(a) * b >> 32); }
 inline int __popc(uint32_t x) { return __builtin_popcount(x); }

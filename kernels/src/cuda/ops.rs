@@ -13,5 +13,6 @@ pub mod packed;
 pub mod prefill;
 pub mod quantised;
 pub mod rows;
+pub mod sampling;
 pub mod stacked;
 pub mod step;

@@ -6,6 +6,8 @@ use spillway_types::Seed;
 
 use super::*;
 
+mod device_golden;
+
 const GOLDEN: &str = include_str!("../../../tests/golden/philox.json");
 
 fn row(sampling: Sampling, position: u32) -> RowSampling {

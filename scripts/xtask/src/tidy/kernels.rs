@@ -3,7 +3,7 @@
 use crate::sources::Source;
 
 /// Kernels whose op has another name, because one op takes several kernels or only the GPU needs it.
-const SERVES: [(&str, &str); 12] = [
+const SERVES: [(&str, &str); 15] = [
     ("argmax", "cuda/ops/step.rs"),
     ("block_copy", "cuda/ops/rows.rs"),
     ("embed_packed", "ops/embed.rs"),
@@ -15,6 +15,9 @@ const SERVES: [(&str, &str); 12] = [
     ("pack", "weight.rs"),
     ("paged_decode", "ops/attention.rs"),
     ("paged_prefill", "ops/attention.rs"),
+    ("sample_adjust", "cuda/ops/sampling.rs"),
+    ("sample_finish", "cuda/ops/sampling.rs"),
+    ("sample_weigh", "cuda/ops/sampling.rs"),
     ("step_update", "cuda/ops/step.rs"),
 ];
 
