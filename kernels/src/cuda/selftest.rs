@@ -12,6 +12,7 @@ mod quantised;
 mod reference;
 mod rows;
 mod runtime;
+mod sampling;
 mod stacked;
 mod step;
 
@@ -111,6 +112,7 @@ fn run_all(
     attention::run(&mut run)?;
     prefill::run(&mut run)?;
     step::run(&mut run)?;
+    sampling::run(&mut run)?;
     runtime::run(&mut run)?;
     Ok(SelfTestReport { seed, checks: run.checks })
 }
