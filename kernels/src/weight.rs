@@ -11,7 +11,9 @@
 
 use crate::cpu::CpuWeight;
 #[cfg(feature = "cuda")]
-use crate::cuda::dispatch::CudaWeight;
+use crate::cuda::dispatch::pack;
+#[cfg(feature = "cuda")]
+use crate::cuda::ops::stacked::StackedWeight;
 use crate::device::Device;
 use crate::error::KernelError;
 
@@ -111,7 +113,7 @@ pub struct PackedWeight {
 enum PackedStorage {
     Cpu(CpuWeight),
     #[cfg(feature = "cuda")]
-    Cuda(CudaWeight),
+    Cuda(StackedWeight),
 }
 
 impl PackedWeight {
@@ -141,7 +143,7 @@ impl PackedWeight {
         let storage = match device {
             Device::Cpu(cpu) => PackedStorage::Cpu(CpuWeight::pack(cpu, sources, compute_type)?),
             #[cfg(feature = "cuda")]
-            Device::Cuda(cuda) => PackedStorage::Cuda(CudaWeight::pack(cuda, sources, compute_type)?),
+            Device::Cuda(cuda) => PackedStorage::Cuda(pack(cuda, sources, compute_type)?),
         };
         Ok(Self { storage, shape: [n, first.k] })
     }
@@ -171,7 +173,7 @@ impl PackedWeight {
 
     /// The weight on the GPU.
     #[cfg(feature = "cuda")]
-    pub(crate) fn as_cuda(&self) -> Result<&CudaWeight, KernelError> {
+    pub(crate) fn as_cuda(&self) -> Result<&StackedWeight, KernelError> {
         match &self.storage {
             PackedStorage::Cpu(_) => Err(KernelError::OtherDevice { name: "weight" }),
             PackedStorage::Cuda(weight) => Ok(weight),

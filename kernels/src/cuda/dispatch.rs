@@ -7,13 +7,11 @@ mod attention;
 mod batch;
 mod ops;
 mod tensor;
-mod weight;
 mod workspace;
 
 pub(crate) use super::ops::rows::PADDING_SLOT;
 pub(crate) use attention::attention;
 pub(crate) use batch::{BatchShape, CudaBatch};
-pub(crate) use ops::{add_rms_norm, embed, gated_act, gather_rows, linear, rope_and_cache, soft_cap};
+pub(crate) use ops::{add_rms_norm, embed, gated_act, gather_rows, linear, pack, rope_and_cache, soft_cap};
 pub(crate) use tensor::{CudaBytes, CudaBytesMut, CudaTensor};
-pub(crate) use weight::CudaWeight;
 pub(crate) use workspace::CudaWorkspace;

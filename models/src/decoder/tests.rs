@@ -33,16 +33,16 @@ fn decoder(weight_type: WeightType) -> Decoder {
 
 fn decoder_of(spec: DecoderSpec, weight_type: WeightType) -> Decoder {
     let device = Device::cpu(&CpuOptions::default()).expect("the processor is there");
-    decoder_on(device, spec, weight_type)
+    decoder_on(device, spec, weight_type, DtypePolicy::Auto)
 }
 
-fn decoder_on(device: Device, spec: DecoderSpec, weight_type: WeightType) -> Decoder {
+fn decoder_on(device: Device, spec: DecoderSpec, weight_type: WeightType, policy: DtypePolicy) -> Decoder {
     let dummy = DummyWeights::new(11, weight_type);
     let loader = WeightLoader {
         device: &device,
         source: TensorSource::Dummy(&dummy),
         names: &arch::ALL[0].hf.names,
-        policy: DtypePolicy::Auto,
+        policy,
     };
     let weights = DecoderWeights::load(&loader, &spec).expect("dummy weights always load");
     let limits = RunnerLimits { max_num_batched_tokens: 300, max_num_seqs: 4, max_model_len: MAX_LEN as u32 };

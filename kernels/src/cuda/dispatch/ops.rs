@@ -5,15 +5,37 @@ use std::ops::Range;
 use half::bf16;
 
 use super::batch::CudaBatch;
-use crate::cuda::CudaDevice;
-use crate::cuda::ops::embedding::{self, EmbeddingTable};
-use crate::cuda::ops::linear::{self, Product, ProductOutput};
+use crate::cuda::ops::linear::ProductOutput;
 use crate::cuda::ops::rows::{self, Delta, Gate, HeadShape, Rope, RopePairs};
+use crate::cuda::ops::stacked::{QuantisedSources, StackedWeight};
+use crate::cuda::{CudaDevice, CudaError};
 use crate::error::KernelError;
 use crate::kv::{KvLayout, PagedKv};
 use crate::ops::{Activation, LinearArguments, NormArguments, RopeArguments, RopeStyle};
 use crate::tensor::{DType, TensorView, TensorViewMut};
-use crate::weight::PackedWeight;
+use crate::weight::{ComputeType, PackedWeight, WeightSource};
+
+/// Copies checked sources up, one below the other: quantised ones as they are, where products take their type, and
+/// the others as bf16.
+pub(crate) fn pack(
+    device: &CudaDevice,
+    sources: &[WeightSource<'_>],
+    compute_type: ComputeType,
+) -> Result<StackedWeight, CudaError> {
+    let refused = |found: &str| CudaError::Unsupported {
+        op: "a weight on the GPU",
+        what: "type to compute with",
+        found: found.to_owned(),
+        supported: "auto or bf16",
+    };
+    let quantised = match compute_type {
+        ComputeType::Stored => QuantisedSources::Kept,
+        ComputeType::BF16 => QuantisedSources::Widened,
+        ComputeType::F32 => return Err(refused("f32")),
+        ComputeType::F16 => return Err(refused("f16")),
+    };
+    StackedWeight::pack(device, sources, quantised)
+}
 
 /// See [`crate::ops::embed`].
 pub(crate) fn embed(
@@ -23,9 +45,8 @@ pub(crate) fn embed(
     scale: Option<f32>,
     mut out: TensorViewMut<'_>,
 ) -> Result<(), KernelError> {
-    let table = EmbeddingTable::bf16(table.shape(), table.as_cuda()?.as_bf16())?;
     let mut out = out.as_device_mut::<f32>("out")?;
-    Ok(embedding::embed(device, batch.tokens()?, table, scale, &mut out)?)
+    Ok(table.as_cuda()?.embed(device, batch.tokens()?, scale, &mut out)?)
 }
 
 /// See [`crate::ops::add_rms_norm`].
@@ -54,21 +75,14 @@ pub(crate) fn linear(
     arguments: LinearArguments<'_>,
     mut out: TensorViewMut<'_>,
 ) -> Result<(), KernelError> {
-    let [n, k] = arguments.weight.shape();
     let [m, _] = arguments.x.shape();
-    let product = Product {
-        x: arguments.x.as_device("x")?,
-        w: arguments.weight.as_cuda()?.as_bf16(),
-        bias: arguments.bias.map(|bias| bias.as_device("bias")).transpose()?,
-        m,
-        n,
-        k,
-    };
+    let x = arguments.x.as_device("x")?;
+    let bias = arguments.bias.map(|bias| bias.as_device("bias")).transpose()?;
     let out = match out.dtype() {
         DType::F32 => ProductOutput::F32(out.as_device_mut("out")?),
         DType::BF16 | DType::F16 => ProductOutput::Bf16(out.as_device_mut("out")?),
     };
-    Ok(linear::product(device, &product, out)?)
+    Ok(arguments.weight.as_cuda()?.product(device, x, bias, m, out)?)
 }
 
 /// See [`crate::ops::gated_act`].

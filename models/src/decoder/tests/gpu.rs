@@ -62,7 +62,7 @@ fn logits_are_near_those_of_the_cpu_for_prefills_chunks_and_decodes() {
         let expected = last_logits(&mut on_cpu, &sequences, way(MAX_LEN, DType::BF16));
         for records_steps in [false, true] {
             let Some(device) = gpu(CudaConfig { records_steps, ..PLAIN }) else { return };
-            let mut on_gpu = decoder_on(device, spec.clone(), WeightType::BF16);
+            let mut on_gpu = decoder_on(device, spec.clone(), WeightType::BF16, DtypePolicy::Auto);
             for chunk in [MAX_LEN, 9, 1] {
                 let actual = last_logits(&mut on_gpu, &sequences, way(chunk, DType::BF16));
                 for (seq_idx, (expected, actual)) in expected.iter().zip(&actual).enumerate() {
@@ -75,12 +75,41 @@ fn logits_are_near_those_of_the_cpu_for_prefills_chunks_and_decodes() {
     }
 }
 
+/// Rows of whole blocks of 256.
+fn spec_for_large_blocks() -> DecoderSpec {
+    let mut spec = wide_spec();
+    spec.hidden_size = 256;
+    spec.layers = vec![LayerSpec::plain(256); 2];
+    spec
+}
+
+/// The CPU widens the weights: then it rounds activations no more than the GPU does.
+#[test]
+fn quantised_weights_are_computed_with_as_they_are() {
+    let sequences = [sequence(0, 20), sequence(1, 3)];
+    for weight_type in WeightType::ALL.into_iter().filter(|weight_type| weight_type.block_len() > 1) {
+        let Some(device) = gpu(PLAIN) else { return };
+        let spec = spec_for_large_blocks();
+        let cpu = Device::cpu(&CpuOptions::default()).expect("the processor is there");
+        let mut on_cpu = decoder_on(cpu, spec.clone(), weight_type, DtypePolicy::F32);
+        let expected = last_logits(&mut on_cpu, &sequences, way(MAX_LEN, DType::F32));
+        let mut on_gpu = decoder_on(device, spec, weight_type, DtypePolicy::Auto);
+        for chunk in [MAX_LEN, 1] {
+            let actual = last_logits(&mut on_gpu, &sequences, way(chunk, DType::BF16));
+            for (expected, actual) in expected.iter().zip(&actual) {
+                let distance = distance(expected, actual);
+                assert!(distance < 0.02, "{weight_type}, chunks of {chunk}: {distance}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_recorded_step_gives_the_bits_of_its_launches() {
     let sequences = [sequence(0, 21), sequence(1, 19), sequence(2, 20)];
     let logits = |records_steps| {
         let device = gpu(CudaConfig { records_steps, ..PLAIN })?;
-        let mut decoder = decoder_on(device, rich_dense_spec(), WeightType::BF16);
+        let mut decoder = decoder_on(device, rich_dense_spec(), WeightType::BF16, DtypePolicy::Auto);
         Some(last_logits(&mut decoder, &sequences, way(1, DType::BF16)))
     };
     let (Some(launched), Some(recorded)) = (logits(false), logits(true)) else { return };
@@ -94,7 +123,7 @@ fn batch_invariant_logits_do_not_depend_on_company_or_chunks() {
     let config = CudaConfig { products: Products::BatchInvariant, records_steps: true, ..PLAIN };
     let Some(device) = gpu(config) else { return };
     let sequences = [sequence(0, 33), sequence(1, 5), sequence(2, 18)];
-    let mut decoder = decoder_on(device, wide_spec(), WeightType::BF16);
+    let mut decoder = decoder_on(device, wide_spec(), WeightType::BF16, DtypePolicy::Auto);
     let alone: Vec<Vec<f32>> = sequences
         .iter()
         .map(|tokens| {
