@@ -109,6 +109,23 @@ impl WeightType {
         blocks.checked_mul(self.block_bytes())
     }
 
+    /// Bits that a number takes in a file.
+    pub fn file_bits(self) -> f64 {
+        8.0 * self.block_bytes() as f64 / self.block_len() as f64
+    }
+
+    /// Bits that a number takes on a GPU, in a matrix large enough that its edges do not count.
+    pub fn gpu_bits(self) -> f64 {
+        match self {
+            Self::F32 | Self::F16 | Self::BF16 | Self::Q2K | Self::Q3K => 16.0,
+            Self::Q4_0 | Self::Q5_0 | Self::Q8_0 => self.file_bits(),
+            // Scales of 6 and 8 bits are folded into one of f16 for each group.
+            Self::Q4_1 | Self::Q4K => 5.0,
+            Self::Q5_1 | Self::Q5K => 6.0,
+            Self::Q6K => 7.0,
+        }
+    }
+
     /// What the columns of a weight of this type must be, in words.
     pub(crate) fn columns_rule(self) -> &'static str {
         match self.block_len() {
@@ -122,5 +139,21 @@ impl WeightType {
 impl fmt::Display for WeightType {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())
+    }
+}
+
+#[cfg(all(test, feature = "cuda"))]
+mod tests {
+    use super::*;
+    use crate::cuda::ops::packed::QuantisedFormat;
+
+    #[test]
+    fn bits_on_a_gpu_are_those_of_its_formats() {
+        for weight_type in WeightType::ALL {
+            let shape = [1024, 1024];
+            let bytes = QuantisedFormat::of_blocks(weight_type).map(|format| format.size_bytes(shape));
+            let bits = bytes.map_or(16.0, |bytes| 8.0 * bytes as f64 / (1024.0 * 1024.0));
+            assert_eq!(bits.to_bits(), weight_type.gpu_bits().to_bits(), "{weight_type}: {bits}");
+        }
     }
 }

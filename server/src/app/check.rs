@@ -8,16 +8,15 @@ use std::num::NonZeroU32;
 
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
-use spillway_kernels::CpuDevice;
-use spillway_models::{InspectOptions, Inspection, ModelSource, inspect};
+use spillway_kernels::{CpuDevice, WeightType};
+use spillway_models::{
+    DtypePolicy, InspectOptions, Inspection, ModelSource, StoredTensors, WeightsKind, inspect,
+};
 
 use super::memory::{self, Room};
 use super::{device, engine};
 use crate::config::{ByteSize, CheckForm, ServeConfig};
 use crate::model_store;
-
-/// A GPU holds weights of every type as bf16.
-const GPU_BYTES_PER_PARAMETER: u64 = 2;
 
 /// What `spillway check` is told.
 pub(super) struct Check<'a> {
@@ -80,7 +79,7 @@ fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<S
     };
     let mut inspection = inspect(&source, &options).with_context(|| format!("model {}", path.display()))?;
     if let device::Found::Gpu(_) = device {
-        inspection.weight_bytes = inspection.num_parameters * GPU_BYTES_PER_PARAMETER;
+        inspection.weight_bytes = gpu_weight_bytes(config, &inspection);
     }
     let cpu = CpuDevice::new(&config.device.cpu)?;
     let found = memory::find();
@@ -99,6 +98,23 @@ fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<S
         report.insert("gpu".to_owned(), gpu.facts());
     }
     Ok((report, needs.problem))
+}
+
+/// Bytes of the weights on a GPU, where some types take more or fewer bits than in a file.
+fn gpu_weight_bytes(config: &ServeConfig, inspection: &Inspection) -> u64 {
+    let all_in = |bits: f64| (inspection.num_parameters as f64 * bits / 8.0) as u64;
+    match (config.model.dtype, config.model.weights) {
+        (DtypePolicy::Auto, WeightsKind::Dummy { weight_type, .. }) => all_in(weight_type.gpu_bits()),
+        (DtypePolicy::Auto, WeightsKind::File) => {
+            let on_gpu = |stored: &StoredTensors| {
+                let known = WeightType::ALL.into_iter().find(|known| known.name() == stored.stored_type);
+                let growth = known.map_or(1.0, |known| known.gpu_bits() / known.file_bits());
+                (stored.bytes as f64 * growth) as u64
+            };
+            inspection.stored.iter().map(on_gpu).sum()
+        }
+        _ => all_in(WeightType::BF16.gpu_bits()),
+    }
 }
 
 fn needs(config: &ServeConfig, inspection: &Inspection, room: Room) -> anyhow::Result<Needs> {
