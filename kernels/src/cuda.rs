@@ -1,7 +1,7 @@
 //! The NVIDIA GPU: driver, memory, launches, graphs, and one typed wrapper for each kernel.
 //!
 //! Only the driver is needed at run time, and it is looked for then: a binary with this module starts
-//! on any machine. [`probe`] answers whether there is a device; nothing else here may run before it
+//! on any machine. [`probe()`] answers whether there is a device; nothing else here may run before it
 //! has, and [`CudaDevice::new`] sees to that.
 //!
 //! # Invariants

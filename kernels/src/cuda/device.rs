@@ -77,7 +77,7 @@ impl CudaDevice {
     ///
     /// # Errors
     ///
-    /// Those of [`probe`]; [`CudaError::NoSuchDevice`], [`CudaError::DeviceTooOld`],
+    /// Those of [`probe()`]; [`CudaError::NoSuchDevice`], [`CudaError::DeviceTooOld`],
     /// [`CudaError::KernelMissing`], [`CudaError::OutOfDeviceMemory`].
     pub fn new(config: CudaConfig) -> Result<Self, CudaError> {
         let found = probe()?;

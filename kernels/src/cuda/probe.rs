@@ -1,7 +1,7 @@
 //! Asks whether this machine has an NVIDIA driver and a device, without ever aborting.
 //!
 //! The driver's library is opened at run time, and a call into a library that is not there aborts
-//! the process. So nothing in [`crate::cuda`] may be called before [`probe`] has said yes;
+//! the process. So nothing in [`crate::cuda`] may be called before [`probe()`] has said yes;
 //! [`super::CudaDevice::new`] begins with it.
 
 use std::fmt;
@@ -104,7 +104,7 @@ pub fn probe() -> Result<CudaProbe, CudaError> {
 ///
 /// # Errors
 ///
-/// Those of [`probe`]; [`CudaError::NoSuchDevice`].
+/// Those of [`probe()`]; [`CudaError::NoSuchDevice`].
 pub fn free_bytes(ordinal: usize) -> Result<usize, CudaError> {
     let num_devices = probe()?.devices.len();
     if ordinal >= num_devices {

@@ -12,7 +12,7 @@ pub trait CacheElement: DeviceElement {
     const KERNELS: CacheKernels;
 }
 
-/// The kernels of one type; those of attention for each [`HeadForm`], in order.
+/// The kernels of one type; those of attention for each form of heads (`HeadForm`), in order.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheKernels {
     pub(super) rope_and_cache: Kernel,
