@@ -70,7 +70,9 @@ impl Decoder {
         let ropes = spec.ropes.iter().map(|rope| RopeTable::new(&device, rope, max_positions));
         let ropes = ropes.collect::<Result<Vec<_>, _>>()?;
         let buffers = Buffers::new(&device, &spec, &limits)?;
-        let batch = step_batch(&limits, COMMON_BLOCK_SIZE)?;
+        let mut batch = step_batch(&limits, COMMON_BLOCK_SIZE)?;
+        // Takes the room that it needs on the device now, so that no step can find it gone.
+        batch.upload(&device)?;
         let row_scratch = RowScratch {
             tokens: Vec::with_capacity(limits.max_num_batched_tokens as usize),
             blocks: Vec::with_capacity(limits.max_model_len as usize),

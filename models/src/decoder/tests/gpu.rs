@@ -105,6 +105,17 @@ fn quantised_weights_are_computed_with_as_they_are() {
 }
 
 #[test]
+fn a_step_takes_none_of_the_memory_that_is_left() {
+    let Some(device) = gpu(CudaConfig { records_steps: true, ..PLAIN }) else { return };
+    let mut decoder = decoder_on(device.clone(), wide_spec(), WeightType::BF16, DtypePolicy::Auto);
+    let before = device.free_bytes();
+    for chunk in [MAX_LEN, 1] {
+        last_logits(&mut decoder, &[sequence(0, 5), sequence(1, 4)], way(chunk, DType::BF16));
+        assert_eq!(device.free_bytes(), before);
+    }
+}
+
+#[test]
 fn a_recorded_step_gives_the_bits_of_its_launches() {
     let sequences = [sequence(0, 21), sequence(1, 19), sequence(2, 20)];
     let logits = |records_steps| {
