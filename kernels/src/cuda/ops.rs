@@ -10,6 +10,7 @@ pub mod embedding;
 pub mod fill;
 pub mod linear;
 pub mod packed;
+pub mod paged;
 pub mod prefill;
 pub mod quantised;
 pub mod rows;

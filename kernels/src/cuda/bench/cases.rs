@@ -8,6 +8,7 @@ use super::super::ops::attention::{self, DecodeInput, DecodeScratch};
 use super::super::ops::embedding::{EmbeddingTable, embed};
 use super::super::ops::fill;
 use super::super::ops::linear::{self, Product, ProductOutput, SkinnyVariant};
+use super::super::ops::paged::PagedInput;
 use super::super::ops::rows::{self, Delta, Gate, HeadShape, Rope, RopePairs};
 use super::super::ops::step::{self, ARGMAX_SCRATCH_PER_ROW, ArgmaxOutput};
 use super::{BenchRun, Label, Measurement};
@@ -214,21 +215,20 @@ fn decode<F: FnMut(&Measurement)>(
         };
         run.measure(label, sets, |set| {
             let (k_cache, v_cache) = &caches[set];
-            let input = DecodeInput {
+            let paged = PagedInput {
                 qkv: qkv.as_slice(),
                 k_cache: k_cache.as_slice(),
                 v_cache: v_cache.as_slice(),
-                query_rows: None,
                 block_tables: tables.as_slice(),
                 table_stride,
                 kv_lens: kv_lens.as_slice(),
-                split_keys: split_keys.as_slice(),
-                max_splits,
                 shape: SHAPE,
                 window: None,
                 scale: 0.088,
                 softcap: None,
             };
+            let split_keys = split_keys.as_slice();
+            let input = DecodeInput { paged, query_rows: None, split_keys, max_splits };
             attention::paged_decode(device, &input, &mut scratch, &mut out.as_mut_slice())
         })?;
     }

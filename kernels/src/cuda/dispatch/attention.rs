@@ -7,6 +7,7 @@ use super::ops::head_shape;
 use super::workspace::CudaWorkspace;
 use crate::cuda::CudaDevice;
 use crate::cuda::ops::attention::{DecodeInput, paged_decode};
+use crate::cuda::ops::paged::PagedInput;
 use crate::cuda::ops::prefill::{PrefillInput, paged_prefill};
 use crate::error::KernelError;
 use crate::ops::AttentionArguments;
@@ -28,41 +29,35 @@ pub(crate) fn attention(
     // A window beyond 31 bits is none: no cache holds so many tokens of one sequence.
     let window = window.and_then(|window| i32::try_from(window.get()).ok()).map(i32::cast_unsigned);
     let mut out = out.as_device_mut::<bf16>("out")?;
+    let paged = |block_tables, kv_lens| PagedInput {
+        qkv,
+        k_cache,
+        v_cache,
+        block_tables,
+        table_stride: batch.table_stride(),
+        kv_lens,
+        shape,
+        window,
+        scale,
+        softcap: soft_cap,
+    };
     let decodes = batch.decodes()?;
     if !decodes.tokens.is_empty() {
         let input = DecodeInput {
-            qkv,
-            k_cache,
-            v_cache,
+            paged: paged(decodes.tables, decodes.kv_lens),
             query_rows: Some(decodes.tokens),
-            block_tables: decodes.tables,
-            table_stride: batch.table_stride(),
-            kv_lens: decodes.kv_lens,
             split_keys: decodes.split_keys,
             max_splits: decodes.max_splits,
-            shape,
-            window,
-            scale,
-            softcap: soft_cap,
         };
         paged_decode(device, &input, workspace.decode(), &mut out)?;
     }
     let chunks = batch.chunks()?;
     if !chunks.starts.is_empty() {
         let input = PrefillInput {
-            qkv,
-            k_cache,
-            v_cache,
+            paged: paged(chunks.tables, chunks.kv_lens),
             query_starts: chunks.starts,
             query_lens: chunks.lens,
-            kv_lens: chunks.kv_lens,
             longest_query: chunks.longest,
-            block_tables: chunks.tables,
-            table_stride: batch.table_stride(),
-            shape,
-            window,
-            scale,
-            softcap: soft_cap,
         };
         paged_prefill(device, &input, &mut out)?;
     }

@@ -7,7 +7,8 @@ use super::super::device::CudaDevice;
 use super::super::error::{CudaError, expect_equal};
 use super::super::launch::{Arguments, Grid};
 use super::cache_element::{CacheElement, HeadForm};
-use super::rows::{HeadShape, expect_whole_cache};
+use super::paged::PagedInput;
+use super::rows::HeadShape;
 
 /// Query heads of one KV head that one block of threads takes.
 const HEADS_PER_GROUP: usize = 16;
@@ -75,32 +76,14 @@ impl DecodeScratch {
 /// What [`paged_decode`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct DecodeInput<'a, T: CacheElement = bf16> {
-    /// `[tokens, qkv_columns]`, rotated.
-    pub qkv: DeviceSlice<'a, bf16>,
-    /// `[blocks, kv_heads, block_size, head_dim]`
-    pub k_cache: DeviceSlice<'a, T>,
-    /// `[blocks, kv_heads, block_size, head_dim]`
-    pub v_cache: DeviceSlice<'a, T>,
+    /// Queries and cache.
+    pub paged: PagedInput<'a, T>,
     /// `[seqs]`: the row of each sequence's query; without it, its own index.
     pub query_rows: Option<DeviceSlice<'a, u32>>,
-    /// `[seqs, table_stride]`; entries past the last used block are not read.
-    pub block_tables: DeviceSlice<'a, u32>,
-    /// Entries from one sequence's table to the next; 0 if all share one.
-    pub table_stride: usize,
-    /// `[seqs]`: keys of each, its query's own among them; 0 fills up a batch.
-    pub kv_lens: DeviceSlice<'a, u32>,
     /// `[1]`: keys of a split, a multiple of [`SPLIT_UNIT_KEYS`].
     pub split_keys: DeviceSlice<'a, u32>,
     /// How many splits are launched: enough for the longest sequence.
     pub max_splits: usize,
-    /// Heads and blocks.
-    pub shape: HeadShape,
-    /// Only so many keys back are seen.
-    pub window: Option<u32>,
-    /// Scores are multiplied by it.
-    pub scale: f32,
-    /// Scores are bent towards this limit by a tanh.
-    pub softcap: Option<f32>,
 }
 
 /// One query a sequence over its whole cached history. Splits beyond a sequence's length return at
@@ -119,33 +102,25 @@ pub fn paged_decode<T: CacheElement>(
     scratch: &mut DecodeScratch,
     out: &mut DeviceSliceMut<'_, bf16>,
 ) -> Result<(), CudaError> {
-    let shape = input.shape;
-    let HeadShape { heads, kv_heads, head_dim, block_size } = shape;
-    let form = HeadForm::of(OP, head_dim)?;
+    let paged = &input.paged;
+    let shape = paged.shape;
+    let form = HeadForm::of(OP, shape.head_dim)?;
     let shared_bytes = DECODE_STAGED_KEYS * 2 * form.columns * size_of::<T>();
     check_decode(input, scratch, out.len())?;
-    let seqs = input.kv_lens.len();
-    let grid = Grid::new([kv_heads * groups(shape), seqs, input.max_splits], 128).with_shared(shared_bytes);
+    let blocks = [shape.kv_heads * groups(shape), paged.num_seqs(), input.max_splits];
+    let grid = Grid::new(blocks, 128).with_shared(shared_bytes);
     let arguments = Arguments::new()
-        .input(input.qkv)
-        .input(input.k_cache)
-        .input(input.v_cache)
+        .input(paged.qkv)
+        .input(paged.k_cache)
+        .input(paged.v_cache)
         .optional_input(input.query_rows)
-        .input(input.block_tables)
-        .input(input.kv_lens)
+        .input(paged.block_tables)
+        .input(paged.kv_lens)
         .input(input.split_keys)
         .output(&scratch.partial.as_mut_slice())
         .output(&scratch.counters.as_mut_slice())
-        .output(out)
-        .size(shape.qkv_columns())
-        .size(heads)
-        .size(kv_heads)
-        .size(head_dim)
-        .size(block_size)
-        .size(input.table_stride)
-        .size(input.window.unwrap_or(0) as usize)
-        .float(input.scale)
-        .float(input.softcap.unwrap_or(0.0));
+        .output(out);
+    let arguments = paged.append_sizes(arguments);
     // SAFETY: lengths are checked; the scratch has room for these heads and splits, its counters are
     // zeroed at start and left so by every launch; tables and lengths were checked by the host against the
     // cache's blocks and the splits; outputs are mutable borrows.
@@ -164,32 +139,21 @@ fn check_decode<T: CacheElement>(
     scratch: &DecodeScratch,
     out_len: usize,
 ) -> Result<(), CudaError> {
-    let shape = input.shape;
-    let HeadShape { heads, head_dim, block_size, .. } = shape;
-    if !block_size.is_multiple_of(16) || block_size == 0 {
-        return Err(unsupported("block_size", block_size, "a multiple of 16"));
-    }
+    let HeadShape { heads, head_dim, .. } = input.paged.shape;
+    let tokens = input.paged.check(OP, out_len)?;
     if heads > scratch.heads || head_dim > scratch.head_dim {
         return Err(unsupported("heads", heads, "what the scratch was made for"));
     }
-    let seqs = input.kv_lens.len();
+    let seqs = input.paged.num_seqs();
     if seqs > scratch.max_seqs {
         return Err(CudaError::Shape { op: OP, what: "sequences", found: seqs, expected: scratch.max_seqs });
     }
-    let tokens = input.qkv.len() / shape.qkv_columns().max(1);
-    expect_equal(OP, "elements of qkv", input.qkv.len(), tokens * shape.qkv_columns())?;
-    expect_equal(OP, "elements of out", out_len, tokens * heads * head_dim)?;
     match input.query_rows {
         Some(rows) => expect_equal(OP, "query rows", rows.len(), seqs)?,
         None if seqs > tokens => expect_equal(OP, "sequences without query rows", seqs, tokens)?,
         None => {}
     }
     expect_equal(OP, "elements of split_keys", input.split_keys.len(), 1)?;
-    expect_whole_cache(OP, shape, input.k_cache.len(), input.v_cache.len())?;
-    if input.table_stride > 0 {
-        let expected = seqs * input.table_stride;
-        expect_equal(OP, "elements of block_tables", input.block_tables.len(), expected)?;
-    }
     let cells = seqs * input.max_splits;
     if cells > scratch.max_cells {
         return Err(unsupported("sequences times splits", cells, "what the scratch was made for"));

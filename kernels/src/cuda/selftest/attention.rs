@@ -6,6 +6,7 @@ use super::super::buffer::{DeviceBuffer, E4m3};
 use super::super::error::CudaError;
 use super::super::ops::attention::{self, DecodeInput, DecodeScratch, SPLIT_UNIT_KEYS};
 use super::super::ops::cache_element::CacheElement;
+use super::super::ops::paged::PagedInput;
 use super::super::ops::rows::HeadShape;
 use super::{Check, Random, Run, ToF64, reference, widen};
 
@@ -113,20 +114,23 @@ fn decode<T: RandomElement, F: FnMut(&Check)>(run: &mut Run<'_, F>, case: Case) 
     let mut scratch = DecodeScratch::new(run.device, [heads, head_dim], seqs, seqs * max_splits)?;
     let mut out = run.poisoned(seqs * heads * head_dim)?;
     let scale = 2.0 / (head_dim as f32).sqrt();
-    let input = DecodeInput {
+    let paged = PagedInput {
         qkv: qkv.as_slice(),
         k_cache: k_cache.as_slice(),
         v_cache: v_cache.as_slice(),
-        query_rows: case.shuffled_rows.then(|| rows.as_slice()),
         block_tables: tables.as_slice(),
         table_stride,
         kv_lens: lens.as_slice(),
-        split_keys: split_keys.as_slice(),
-        max_splits,
         shape: case.shape,
         window: case.window,
         scale,
         softcap: case.softcap,
+    };
+    let input = DecodeInput {
+        paged,
+        query_rows: case.shuffled_rows.then(|| rows.as_slice()),
+        split_keys: split_keys.as_slice(),
+        max_splits,
     };
     attention::paged_decode(run.device, &input, &mut scratch, &mut out.as_mut_slice())?;
     let first = run.values(&out)?;

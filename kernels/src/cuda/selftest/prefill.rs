@@ -4,6 +4,7 @@ use half::bf16;
 
 use super::super::buffer::E4m3;
 use super::super::error::CudaError;
+use super::super::ops::paged::PagedInput;
 use super::super::ops::prefill::{PrefillInput, paged_prefill};
 use super::super::ops::rows::HeadShape;
 use super::attention::{RandomElement, random_cache};
@@ -81,20 +82,23 @@ fn prefill<T: RandomElement, F: FnMut(&Check)>(run: &mut Run<'_, F>, case: Case)
     let device_kv_lens = run.device.upload_new("a test's input", &kv_lens)?;
     let mut out = run.poisoned(tokens * heads * head_dim)?;
     let scale = 2.0 / (head_dim as f32).sqrt();
-    let input = PrefillInput {
+    let paged = PagedInput {
         qkv: qkv.as_slice(),
         k_cache: k_cache.as_slice(),
         v_cache: v_cache.as_slice(),
-        query_starts: device_starts.as_slice(),
-        query_lens: device_query_lens.as_slice(),
-        kv_lens: device_kv_lens.as_slice(),
         block_tables: tables.as_slice(),
         table_stride,
-        longest_query: query_lens.iter().copied().max().unwrap_or(0) as usize,
+        kv_lens: device_kv_lens.as_slice(),
         shape: case.shape,
         window: case.window,
         scale,
         softcap: case.softcap,
+    };
+    let input = PrefillInput {
+        paged,
+        query_starts: device_starts.as_slice(),
+        query_lens: device_query_lens.as_slice(),
+        longest_query: query_lens.iter().copied().max().unwrap_or(0) as usize,
     };
     paged_prefill(run.device, &input, &mut out.as_mut_slice())?;
 
