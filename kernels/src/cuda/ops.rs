@@ -8,6 +8,7 @@ pub mod attention;
 pub mod cache_element;
 pub mod embedding;
 pub mod fill;
+pub mod format;
 pub mod linear;
 pub mod packed;
 pub mod paged;

@@ -126,6 +126,11 @@ impl WeightType {
         }
     }
 
+    /// Whether a GPU has no products for this quantised type, and holds it as bf16.
+    pub fn is_widened_on_gpu(self) -> bool {
+        matches!(self, Self::Q2K | Self::Q3K)
+    }
+
     /// What the columns of a weight of this type must be, in words.
     pub(crate) fn columns_rule(self) -> &'static str {
         match self.block_len() {
@@ -145,7 +150,7 @@ impl fmt::Display for WeightType {
 #[cfg(all(test, feature = "cuda"))]
 mod tests {
     use super::*;
-    use crate::cuda::ops::packed::QuantisedFormat;
+    use crate::cuda::ops::format::QuantisedFormat;
 
     #[test]
     fn bits_on_a_gpu_are_those_of_its_formats() {

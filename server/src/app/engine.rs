@@ -8,7 +8,7 @@ use spillway_engine::{
     Clock, Engine, EngineConfig, EngineHandle, EngineParts, EngineThread, RunnerExecutor, SystemClock,
     TextPipeline, Today,
 };
-use spillway_kernels::Device;
+use spillway_kernels::{Device, WeightType};
 use spillway_models::{
     KvCache, KvLayout, LoadOptions, LoadedModel, ModelRunner, ModelSource, WeightsKind, load,
 };
@@ -44,6 +44,7 @@ pub(super) fn start(
     let device = device::open(device, &config.device)?;
     let loaded = load(source, &load_options(config, &device))
         .with_context(|| format!("model {}", source.path().display()))?;
+    warn_of_widened(&device, &loaded.summary.types);
     let missing = match config.model.weights {
         WeightsKind::File => MissingTokenizer::Refuse,
         WeightsKind::Dummy { .. } => MissingTokenizer::StandIn { vocab_size: loaded.spec.vocab_size as u32 },
@@ -91,6 +92,23 @@ pub(super) fn start(
         clock: Arc::clone(&clock),
     })?;
     Ok(Started { handle, thread, defaults, clock })
+}
+
+/// Says which weights take more memory on a GPU than their file promises.
+fn warn_of_widened(device: &Device, types: &[(String, usize)]) {
+    if device.shares_host_memory() {
+        return;
+    }
+    for (name, num_tensors) in types {
+        if WeightType::ALL.iter().any(|known| known.name() == name && known.is_widened_on_gpu()) {
+            tracing::warn!(
+                weight_type = name,
+                num_tensors,
+                "the GPU has no products for this type and holds it as bf16, 16 bits a weight; \
+                 a Q4_K file of the model takes a third of that"
+            );
+        }
+    }
 }
 
 fn load_options(config: &ServeConfig, device: &Device) -> LoadOptions {

@@ -7,8 +7,9 @@ use super::super::device::CudaDevice;
 use super::super::error::{CudaError, expect_equal};
 use super::super::functions::Kernel;
 use super::super::launch::{Arguments, Grid};
+use super::format::QuantisedFormat;
 use super::linear::{OutputColumns, ProductOutput, TILE_ROWS, takes_tiles};
-use super::packed::{QuantisedFormat, QuantisedWeight, RowOrder};
+use super::packed::{QuantisedWeight, RowOrder};
 
 const OP: &str = "linear, quantised";
 const THREADS: usize = 256;

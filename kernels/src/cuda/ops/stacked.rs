@@ -9,8 +9,9 @@ use super::super::buffer::{DeviceBuffer, DeviceSlice, DeviceSliceMut};
 use super::super::device::CudaDevice;
 use super::super::error::{CudaError, expect_equal};
 use super::embedding::{self, EmbeddingTable};
+use super::format::QuantisedFormat;
 use super::linear::{self, OutputColumns, Product, ProductOutput};
-use super::packed::{QuantisedFormat, QuantisedWeight, RowOrder};
+use super::packed::{QuantisedWeight, RowOrder};
 use super::quantised::{self, QuantisedProduct};
 use crate::weight::{WeightSource, WeightType, decode_numbers};
 
@@ -61,7 +62,7 @@ fn kept_type(sources: QuantisedSources, weight_type: WeightType) -> Option<Weigh
 
 impl StackedWeight {
     /// Copies sources of equal `k` up. Floats become bf16, and `Q2_K` and `Q3_K` in any case
-    /// ([`QuantisedFormat::widening_warning`] says so in words).
+    /// ([`WeightType::is_widened_on_gpu`]).
     ///
     /// # Errors
     ///

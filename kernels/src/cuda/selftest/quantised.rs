@@ -3,8 +3,9 @@
 use half::bf16;
 
 use super::super::error::CudaError;
+use super::super::ops::format::QuantisedFormat;
 use super::super::ops::linear::{MAX_SKINNY_ROWS, OutputColumns, ProductOutput};
-use super::super::ops::packed::{QuantisedFormat, QuantisedWeight, RowOrder};
+use super::super::ops::packed::{QuantisedWeight, RowOrder};
 use super::super::ops::quantised::{self, QuantisedProduct};
 use super::embedding::random_weight;
 use super::linear::operations;
