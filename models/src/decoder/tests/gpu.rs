@@ -23,7 +23,8 @@ fn gpu(config: CudaConfig) -> Option<Device> {
 fn wide_spec() -> DecoderSpec {
     let mut spec = small_spec();
     (spec.num_heads, spec.num_kv_heads, spec.head_dim) = (4, 2, 64);
-    spec.attention = Attention::plain(64);
+    // Sharper than models are, so that logits depend on which keys a query likes.
+    spec.attention = Attention { scale: 1.0, ..Attention::plain(64) };
     spec.ropes[0].rotary_dim = 64;
     spec
 }
@@ -57,7 +58,7 @@ fn distance(expected: &[f32], actual: &[f32]) -> f64 {
 #[test]
 fn logits_are_near_those_of_the_cpu_for_prefills_chunks_and_decodes() {
     let sequences = [sequence(0, 37), sequence(1, 5), sequence(3, 1)];
-    for (spec, tolerance) in [(wide_spec(), 0.01), (rich_dense_spec(), 0.02)] {
+    for (spec, tolerance) in [(wide_spec(), 0.006), (rich_dense_spec(), 0.012)] {
         let mut on_cpu = decoder_of(spec.clone(), WeightType::BF16);
         let expected = last_logits(&mut on_cpu, &sequences, way(MAX_LEN, DType::BF16));
         for records_steps in [false, true] {
@@ -98,7 +99,7 @@ fn quantised_weights_are_computed_with_as_they_are() {
             let actual = last_logits(&mut on_gpu, &sequences, way(chunk, DType::BF16));
             for (expected, actual) in expected.iter().zip(&actual) {
                 let distance = distance(expected, actual);
-                assert!(distance < 0.02, "{weight_type}, chunks of {chunk}: {distance}");
+                assert!(distance < 0.015, "{weight_type}, chunks of {chunk}: {distance}");
             }
         }
     }
