@@ -28,7 +28,8 @@ impl Memory {
 /// Of the machine's free memory, the part that the KV cache takes unasked is one in so many: prompts, buffers and other
 /// programs need the rest.
 const HOST_DIVISOR: u64 = 4;
-/// Of what is left of a GPU's arena, one in so many bytes stays free for what steps are staged in.
+/// Of what is left of a GPU's arena, one in so many bytes stays free: pieces are rounded up, and the room of a step's batch
+/// is cut anew where blocks hold more tokens than usual.
 const ARENA_DIVISOR: u64 = 32;
 /// What the KV cache takes where the free memory cannot be told.
 const FALLBACK_KV_CACHE: ByteSize = ByteSize::from_mib(1024);
