@@ -6,7 +6,7 @@ pub(super) mod facts;
 
 use std::num::NonZeroU32;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use serde_json::{Map, Value, json};
 use spillway_kernels::{CpuDevice, WeightType};
 use spillway_models::{
@@ -41,14 +41,12 @@ struct Needs {
 ///
 /// If the model cannot be loaded, or does not fit.
 pub(super) fn run(check: &Check<'_>) -> anyhow::Result<()> {
-    let outcome = examine(check.config);
-    let problem = match &outcome {
-        Ok((_, problem)) => problem.clone(),
-        Err(error) => Some(format!("{error:#}")),
+    let (mut report, problem) = match examine(check.config) {
+        Ok((report, problem)) => (report, problem.map(|problem| anyhow!(problem))),
+        Err(error) => (Map::new(), Some(error)),
     };
-    let mut report = outcome.map_or_else(|_| Map::new(), |(report, _)| report);
     report.insert("fits".to_owned(), json!(problem.is_none()));
-    report.insert("problem".to_owned(), json!(problem));
+    report.insert("problem".to_owned(), json!(problem.as_ref().map(|error| format!("{error:#}"))));
     match check.form {
         CheckForm::Json => {
             let config: toml::Table = toml::from_str(check.effective).context("the config")?;
@@ -60,10 +58,8 @@ pub(super) fn run(check: &Check<'_>) -> anyhow::Result<()> {
             println!("config\n{}", indented(check.effective));
         }
     }
-    match problem {
-        Some(problem) => bail!("{problem}"),
-        None => Ok(()),
-    }
+    // As it came, so that the exit code tells a device that cannot be used from a model that does not fit.
+    problem.map_or(Ok(()), Err)
 }
 
 /// The report, and why it does not fit.

@@ -84,6 +84,18 @@ async fn what_cannot_be_served_fails_with_the_mend() {
 }
 
 #[tokio::test]
+async fn a_gpu_that_is_not_there_has_the_exit_code_that_serving_would_have() {
+    // No machine has so many, with or without a driver, and with or without GPU code in this build.
+    let output = run_to_end(&["check", "no/such/model", "--device", "cuda:99"]).await;
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{message}");
+    assert!(message.starts_with("error: --device cuda:99 cannot be used"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    let output = run_to_end(&["check", "no/such/model", "--device", "cpu"]).await;
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test]
 async fn nothing_is_fetched_to_be_checked() {
     let hub = TestHub::start().await;
     let home = tempfile::tempdir().expect("a folder");

@@ -48,11 +48,13 @@ async fn auto_says_why_it_does_not_take_a_gpu_and_cuda_ends_with_the_reason() {
         assert!(says(&server, "computing on the CPU") && says(&server, reason), "{reason}");
         assert_eq!(server.post(COMPLETIONS, &greedy("The stone", 3)).await.status, 200);
 
-        let arguments = ["serve", "--model", "no/such/model", "--device", "cuda"];
-        let output = run_with(&borrowed(&variables), &arguments).await;
-        let message = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(NO_DEVICE), "{message}");
-        assert!(message.contains(reason), "{message}");
+        for command in ["serve", "check"] {
+            let arguments = [command, "--model", "no/such/model", "--device", "cuda"];
+            let output = run_with(&borrowed(&variables), &arguments).await;
+            let message = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(NO_DEVICE), "{command}: {message}");
+            assert!(message.contains(reason) && message.lines().count() == 1, "{command}: {message}");
+        }
     }
 }
 
