@@ -1,7 +1,9 @@
-//! `cargo xtask kernels`: what each GPU kernel takes of a multiprocessor, and whether registers spill unannounced.
+//! `cargo xtask kernels`: what each GPU kernel takes of a multiprocessor, whether registers spill unannounced, and how wide
+//! it reads memory.
 //!
-//! The numbers are ptxas's, in the reports that the build of `spillway-kernels` keeps beside its fatbins. A kernel may
-//! spill no more than `kernels/spills.txt` says: a line each of name and bytes stored.
+//! Registers, shared memory and spills are ptxas's, in the reports that the build of `spillway-kernels` keeps beside its
+//! fatbins. A kernel may spill no more than `kernels/spills.txt` says: a line each of name and bytes stored. Loads are
+//! counted in the machine code of the fatbins themselves.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,6 +14,10 @@ use anyhow::{Context, bail, ensure};
 use cargo_metadata::Message;
 
 use crate::{sources, toolkit};
+
+mod loads;
+
+use loads::Loads;
 
 /// The package whose build compiles the kernels.
 const PACKAGE: &str = "spillway-kernels";
@@ -31,28 +37,34 @@ struct Kernel {
     spill_load_bytes: u32,
 }
 
-/// Prints the table and complains of spills.
+/// Prints the table and complains of spills and of narrow loads.
 pub(crate) fn run() -> anyhow::Result<()> {
     let folder = report_folder()?;
     let mut kernels = Vec::new();
+    let mut loads = BTreeMap::new();
     for entry in fs::read_dir(&folder)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "ptxas") {
             kernels.extend(parse(&fs::read_to_string(&path)?));
+            loads.extend(loads::count(&path.with_extension("fatbin"))?);
         }
     }
     ensure!(!kernels.is_empty(), "no report of a kernel in {}", folder.display());
     kernels.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
-    print(&kernels);
+    print(&kernels, &loads);
     let allowed = fs::read_to_string(sources::root()?.join(ALLOWED)).with_context(|| ALLOWED.to_owned())?;
-    let complaints = complaints(&kernels, &allowances(&allowed)?);
+    let mut complaints = complaints(&kernels, &allowances(&allowed)?);
+    complaints.extend(loads::complaints(&loads));
     for complaint in &complaints {
         println!("  {complaint}");
     }
     if !complaints.is_empty() {
-        bail!("{} kernels spill otherwise than {ALLOWED} says", complaints.len());
+        bail!("{} kernels spill otherwise than {ALLOWED} says, or stream by narrow loads", complaints.len());
     }
-    println!("kernels: {}, none spills beyond {ALLOWED}", kernels.len());
+    println!(
+        "kernels: {}, none spills beyond {ALLOWED}, all that stream read 16 bytes at a time",
+        kernels.len()
+    );
     Ok(())
 }
 
@@ -130,13 +142,14 @@ fn complaints(kernels: &[Kernel], allowed: &BTreeMap<String, u32>) -> Vec<String
     over.chain(idle).collect()
 }
 
-fn print(kernels: &[Kernel]) {
+fn print(kernels: &[Kernel], loads: &BTreeMap<String, Loads>) {
     println!(
-        "kernel                                      code     registers  shared  stack  spill stores  spill loads"
+        "kernel                                      code     registers  shared  stack  spill stores  spill loads  16-byte loads  narrower"
     );
     for kernel in kernels {
+        let Loads { widest, narrower } = loads.get(&kernel.name).copied().unwrap_or_default();
         println!(
-            "{:<43} {:<8} {:>9} {:>7} {:>6} {:>13} {:>12}",
+            "{:<43} {:<8} {:>9} {:>7} {:>6} {:>13} {:>12} {widest:>14} {narrower:>9}",
             kernel.name,
             kernel.architecture,
             kernel.num_registers,
