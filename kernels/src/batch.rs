@@ -13,7 +13,11 @@
 use std::ops::Range;
 
 #[cfg(feature = "cuda")]
+use crate::cuda::CudaError;
+#[cfg(feature = "cuda")]
 use crate::cuda::dispatch::CudaBatch;
+#[cfg(feature = "cuda")]
+use crate::cuda::ops::sampling::SamplingRows;
 use crate::device::Device;
 use crate::error::{KernelError, expect_at_most};
 
@@ -33,7 +37,7 @@ pub struct BatchLimits {
 /// One sequence's part of a step, to be added by [`StepBatch::push_row`].
 #[derive(Debug, Clone, Copy)]
 pub struct BatchRow<'a> {
-    /// Ids of the tokens to compute; never empty.
+    /// Ids of the tokens to compute; never empty. On a GPU also [`crate::SAMPLED_FLAG`] and a row of the step before.
     pub tokens: &'a [u32],
     /// Position of the first of them: the number of tokens already in the cache.
     pub start: u32,
@@ -59,9 +63,32 @@ pub struct StepBatch {
     largest_position: Option<u32>,
     /// Rows that only fill the batch up to a size that is recorded; they are the last ones.
     num_padding_rows: usize,
+    /// The shape for which this batch stands, if it has no sequence.
+    rehearsal: Option<Rehearsal>,
+    /// How tokens are chosen, if that is the device's business.
+    #[cfg(feature = "cuda")]
+    sampling: Option<StepSampling>,
     /// The batch in device memory, once it has been sent there.
     #[cfg(feature = "cuda")]
     on_gpu: Option<CudaBatch>,
+}
+
+/// A shape of steps that come often: so many decodes, the longest of so many keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rehearsal {
+    pub(crate) num_rows: usize,
+    pub(crate) max_context: usize,
+}
+
+/// What the rows of a step ask of the device's sampler.
+#[cfg(feature = "cuda")]
+#[derive(Debug)]
+struct StepSampling {
+    rows: SamplingRows,
+    /// Most words of their lists.
+    max_list_words: usize,
+    /// Whether this step's tokens are chosen on the device.
+    is_on: bool,
 }
 
 impl StepBatch {
@@ -95,6 +122,9 @@ impl StepBatch {
             largest_block: None,
             largest_position: None,
             num_padding_rows: 0,
+            rehearsal: None,
+            #[cfg(feature = "cuda")]
+            sampling: None,
             #[cfg(feature = "cuda")]
             on_gpu: None,
         };
@@ -116,6 +146,58 @@ impl StepBatch {
         self.largest_block = None;
         self.largest_position = None;
         self.num_padding_rows = 0;
+        self.rehearsal = None;
+        #[cfg(feature = "cuda")]
+        if let Some(sampling) = &mut self.sampling {
+            sampling.rows.clear();
+            sampling.is_on = false;
+        }
+    }
+
+    /// Makes room for what rows ask of the device's sampler: lists of `max_list_words` words in all. Call it before the first
+    /// upload.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Cuda`] for a vocabulary that the sampler does not take.
+    #[cfg(feature = "cuda")]
+    pub fn with_sampling(mut self, vocab: usize, max_list_words: usize) -> Result<Self, KernelError> {
+        let rows = SamplingRows::new(vocab, self.limits.max_rows)?;
+        self.sampling = Some(StepSampling { rows, max_list_words, is_on: false });
+        Ok(self)
+    }
+
+    /// What the rows of this step ask of the device's sampler, to be filled with one entry for each token that needs logits.
+    /// None without [`Self::with_sampling`].
+    #[cfg(feature = "cuda")]
+    pub fn sampling_mut(&mut self) -> Option<&mut SamplingRows> {
+        self.sampling.as_mut().map(|sampling| &mut sampling.rows)
+    }
+
+    /// Whether the device chooses this step's tokens: if all that rows ask for has room. Else it is forgotten, and the host
+    /// must choose. Call it once all rows are there.
+    #[cfg(feature = "cuda")]
+    pub fn settle_sampling(&mut self) -> bool {
+        let num_logits = self.num_logits();
+        let Some(sampling) = &mut self.sampling else { return false };
+        sampling.is_on =
+            sampling.rows.len() == num_logits && sampling.rows.lists().len() <= sampling.max_list_words;
+        if !sampling.is_on {
+            sampling.rows.clear();
+        }
+        sampling.is_on
+    }
+
+    /// Whether the device chooses this step's tokens.
+    #[cfg(feature = "cuda")]
+    pub fn samples_on_device(&self) -> bool {
+        self.sampling().is_some()
+    }
+
+    /// What rows ask of the device's sampler, if it chooses this step's tokens.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn sampling(&self) -> Option<&SamplingRows> {
+        self.sampling.as_ref().filter(|sampling| sampling.is_on).map(|sampling| &sampling.rows)
     }
 
     /// Hands the finished batch to `device`; call it after the last row and before the first op.
@@ -131,9 +213,11 @@ impl StepBatch {
             Device::Cpu(_) => {}
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => {
-                let mut on_gpu = match self.on_gpu.take() {
-                    Some(on_gpu) => on_gpu,
-                    None => CudaBatch::new(cuda, self.limits)?,
+                let mut on_gpu = if let Some(on_gpu) = self.on_gpu.take() {
+                    on_gpu
+                } else {
+                    let max_list_words = self.sampling.as_ref().map(|sampling| sampling.max_list_words);
+                    CudaBatch::new(cuda, self.limits, max_list_words)?
                 };
                 if let Some(num_rows) = on_gpu.padded_rows(self) {
                     self.pad(num_rows);
@@ -144,6 +228,39 @@ impl StepBatch {
             }
         }
         Ok(())
+    }
+
+    /// The shapes of steps that are worth recording before the first request, the largest first. None on the CPU, and where
+    /// steps are not recorded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::upload`], which makes the room on the device.
+    pub fn rehearsals(&mut self, device: &Device) -> Result<Vec<Rehearsal>, KernelError> {
+        self.clear();
+        self.upload(device)?;
+        #[cfg(feature = "cuda")]
+        if let Some(on_gpu) = &self.on_gpu {
+            return Ok(on_gpu.rehearsals());
+        }
+        Ok(Vec::new())
+    }
+
+    /// Makes this a batch of a rehearsal's shape: without any sequence, so that its step writes nothing that is kept.
+    #[cfg(feature = "cuda")]
+    pub fn fill_rehearsal(&mut self, rehearsal: Rehearsal) {
+        self.clear();
+        self.rehearsal = Some(rehearsal);
+        if let Some(sampling) = &mut self.sampling {
+            sampling.is_on = true;
+        }
+        self.pad(rehearsal.num_rows);
+    }
+
+    /// The keys for which launches are to be planned at least.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn rehearsed_context(&self) -> usize {
+        self.rehearsal.map_or(0, |rehearsal| rehearsal.max_context)
     }
 
     /// Adds rows of one token that belong to no sequence, up to `num_rows`. They want logits if all others do, so that
@@ -162,12 +279,24 @@ impl StepBatch {
             self.block_starts.push(self.blocks.len() as u32);
             self.num_padding_rows += 1;
         }
+        let num_logits = self.num_logits();
+        if let Some(sampling) = self.sampling.as_mut().filter(|sampling| sampling.is_on) {
+            while sampling.rows.len() < num_logits {
+                sampling.rows.push_idle();
+            }
+        }
     }
 
     /// The batch in device memory.
     #[cfg(feature = "cuda")]
     pub(crate) fn on_gpu(&self) -> Result<&CudaBatch, KernelError> {
-        self.on_gpu.as_ref().ok_or(KernelError::Cuda(crate::cuda::CudaError::NotUploaded))
+        Ok(self.on_cuda()?)
+    }
+
+    /// The same, for callers that know that there is a GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_cuda(&self) -> Result<&CudaBatch, CudaError> {
+        self.on_gpu.as_ref().ok_or(CudaError::NotUploaded)
     }
 
     /// Whether row `row_idx` is there only to fill up the batch.

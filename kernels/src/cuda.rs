@@ -43,5 +43,5 @@ pub use probe::{
     ComputeCapability, CudaProbe, DeviceInfo, DriverVersion, MIN_COMPUTE_CAPABILITY, MIN_DRIVER, free_bytes,
     probe,
 };
-pub use staging::{ReadbackRing, ReadbackTicket, StagedPart, StepUpload};
+pub use staging::{Readback, Readbacks, StagedPart, StepUpload};
 pub use timer::DeviceTimer;

@@ -26,16 +26,20 @@ pub mod cpu;
 pub mod cuda;
 pub mod device;
 mod error;
+pub mod feed;
 pub mod kv;
 pub mod ops;
 mod recorded;
+#[cfg(feature = "cuda")]
+pub mod sampling;
 pub mod tensor;
 pub mod weight;
 
-pub use batch::{BatchLimits, BatchRow, StepBatch};
+pub use batch::{BatchLimits, BatchRow, Rehearsal, StepBatch};
 pub use cpu::{CpuDevice, CpuOptions, Isa, IsaChoice};
 pub use device::{Device, Workspace, WorkspaceLimits};
 pub use error::KernelError;
+pub use feed::{SAMPLED_FLAG, TokenFeed};
 pub use kv::{KvLayout, PagedKv};
 pub use recorded::RecordedSteps;
 pub use tensor::{DType, Tensor, TensorView, TensorViewMut};

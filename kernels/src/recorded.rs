@@ -2,7 +2,8 @@
 //!
 //! Enqueuing a step's few hundred kernels one by one costs the host more than a small model's kernels cost
 //! the GPU. A step of decodes alone launches the same kernels whenever its shape is the same, so it is
-//! recorded when its shape is seen for the second time, and replayed with one call from then on.
+//! recorded, and replayed with one call from then on. Shapes that are known beforehand are rehearsed at start
+//! ([`crate::StepBatch::rehearsals`]); any other is recorded when it is seen for the second time.
 //! What differs (tokens, lengths, block tables) is read from device memory. On the CPU a step just runs.
 //!
 //! # Invariants
@@ -28,6 +29,34 @@ pub struct RecordedSteps {
 }
 
 impl RecordedSteps {
+    /// Records `step` over an uploaded `batch` that stands for its shape ([`crate::StepBatch::fill_rehearsal`]). It also runs
+    /// the first time for each number of tokens, so that choices made once (a product's algorithm) are made before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub fn rehearse<E: From<KernelError>>(
+        &mut self,
+        device: &Device,
+        batch: &StepBatch,
+        kv: &mut [PagedKv],
+        step: impl FnMut(&mut [PagedKv]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        #[cfg(not(feature = "cuda"))]
+        let _ = (batch, kv, step);
+        match device {
+            Device::Cpu(_) => Ok(()),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => self.graphs.rehearse(cuda, batch.on_gpu()?, kv, step),
+        }
+    }
+
+    /// How many shapes of steps have been recorded.
+    #[cfg(feature = "cuda")]
+    pub fn num_recorded(&self) -> usize {
+        self.graphs.num_recorded()
+    }
+
     /// Runs `step` over an uploaded `batch` and the KV cache of which `kv` is the first layer: the ops of one forward
     /// pass, always the same ones over the same buffers, without reading anything back in between.
     ///

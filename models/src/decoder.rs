@@ -12,17 +12,21 @@
 
 use std::ops::Range;
 
-use spillway_kernels::{BatchLimits, BatchRow, Device, PagedKv, RecordedSteps, StepBatch};
+use spillway_kernels::{BatchLimits, BatchRow, Device, PagedKv, RecordedSteps, SAMPLED_FLAG, StepBatch};
 use spillway_types::BlockSize;
 
 use crate::batch::{ForwardBatch, InputToken};
 use crate::error::ModelError;
 use crate::kv_cache::KvCache;
+#[cfg(feature = "cuda")]
+use crate::model::PendingTokens;
 use crate::model::{Logits, Model};
 use crate::runner::RunnerLimits;
 use crate::spec::DecoderSpec;
 
 mod buffers;
+#[cfg(feature = "cuda")]
+mod device_sampling;
 mod rope_table;
 mod step;
 mod weights;
@@ -30,8 +34,10 @@ mod weights;
 pub(crate) use weights::{DecoderWeights, WeightLoader};
 
 use buffers::Buffers;
+#[cfg(feature = "cuda")]
+use device_sampling::DeviceTokens;
 use rope_table::RopeTable;
-use step::{Pending, Step};
+use step::Step;
 
 /// Tokens of a block that the batch is first made for; a cache with others has it made anew once.
 const COMMON_BLOCK_SIZE: u32 = 16;
@@ -69,8 +75,9 @@ impl Decoder {
         let max_positions = limits.max_model_len as usize;
         let ropes = spec.ropes.iter().map(|rope| RopeTable::new(&device, rope, max_positions));
         let ropes = ropes.collect::<Result<Vec<_>, _>>()?;
-        let buffers = Buffers::new(&device, &spec, &limits)?;
-        let mut batch = step_batch(&limits, COMMON_BLOCK_SIZE)?;
+        let batch_limits = batch_limits(&limits, COMMON_BLOCK_SIZE);
+        let buffers = Buffers::new(&device, &spec, &limits, &batch_limits)?;
+        let mut batch = step_batch(&spec, &buffers, batch_limits)?;
         // Takes the room that it needs on the device now, so that no step can find it gone.
         batch.upload(&device)?;
         let row_scratch = RowScratch {
@@ -81,32 +88,30 @@ impl Decoder {
         Ok(Self { spec, limits, device, weights, ropes, buffers, batch, recorded, row_scratch })
     }
 
-    /// Hands the batch to the kernels' own form.
-    fn fill_batch(&mut self, batch: &ForwardBatch, block_size: BlockSize) -> Result<(), ModelError> {
+    /// Empties the batch, which is of blocks of the cache's size.
+    fn clear_batch(&mut self, block_size: BlockSize) -> Result<(), ModelError> {
         let block_tokens = block_size.tokens();
         if self.batch.limits().block_size != block_tokens as usize {
             // Only in the first step, or when a test changes the cache under a decoder.
-            self.batch = step_batch(&self.limits, block_tokens)?;
+            let limits = batch_limits(&self.limits, block_tokens);
+            self.batch = step_batch(&self.spec, &self.buffers, limits)?;
             self.recorded = RecordedSteps::default();
         }
         self.batch.clear();
+        Ok(())
+    }
+
+    /// Hands the batch to the kernels' own form.
+    fn fill_batch(&mut self, batch: &ForwardBatch, block_size: BlockSize) -> Result<(), ModelError> {
+        self.clear_batch(block_size)?;
         let RowScratch { tokens, blocks } = &mut self.row_scratch;
         for row in &batch.rows {
             let row_tokens = &batch.tokens[row.tokens.start as usize..row.tokens.end as usize];
             tokens.clear();
-            for token in row_tokens {
-                match token {
-                    InputToken::Known(id) => tokens.push(id.0),
-                    InputToken::Sampled { row } => {
-                        return Err(crate::batch::BatchError::TooLarge {
-                            what: "previous row",
-                            value: u64::from(*row),
-                            limit: 0,
-                        }
-                        .into());
-                    }
-                }
-            }
+            tokens.extend(row_tokens.iter().map(|token| match *token {
+                InputToken::Known(id) => id.0,
+                InputToken::Sampled { row } => SAMPLED_FLAG + row,
+            }));
             blocks.clear();
             let row_blocks = &batch.block_ids[row.blocks.start as usize..row.blocks.end as usize];
             blocks.extend(row_blocks.iter().map(|block| block.0));
@@ -117,33 +122,56 @@ impl Decoder {
                 num_logits: row.num_logits(),
             })?;
         }
-        Ok(self.batch.upload(&self.device)?)
+        Ok(())
     }
 
     /// All layers and the final norm, and the logits of the first slice of tokens that need them.
     fn forward_layers(&mut self, kv: &mut [PagedKv], slice: Range<usize>) -> Result<(), ModelError> {
         let Self { spec, device, batch, ropes, weights, buffers, recorded, .. } = self;
         let step = Step { spec, device, batch, ropes };
-        recorded.run(device, batch, kv, |kv| {
-            step.embed(weights, buffers)?;
-            let mut pending = Pending::Nothing;
-            for ((weights, layer), kv) in weights.layers.iter().zip(&spec.layers).zip(kv) {
-                step.add_and_norm(pending, &weights.attention_norm, buffers)?;
-                step.attention(weights, layer, kv, buffers)?;
-                pending = Pending::Delta(weights.post_attention_norm.as_ref());
-                step.add_and_norm(pending, &weights.ffn_norm, buffers)?;
-                step.feed_forward(&weights.feed_forward, buffers)?;
-                pending = Pending::Delta(weights.post_ffn_norm.as_ref());
-            }
-            step.add_and_norm(pending, &weights.final_norm, buffers)?;
-            step.head(weights, slice, buffers)
-        })
+        recorded.run(device, batch, kv, |kv| step.all_layers(weights, kv, slice, buffers))
+    }
+
+    /// Records the step that the batch stands for.
+    #[cfg(feature = "cuda")]
+    fn rehearse(&mut self, kv: &mut [PagedKv]) -> Result<(), ModelError> {
+        let Self { spec, device, batch, ropes, weights, buffers, recorded, .. } = self;
+        batch.upload(device)?;
+        let slice = 0..batch.num_logits();
+        let step = Step { spec, device, batch, ropes };
+        recorded.rehearse(device, batch, kv, |kv| step.all_layers(weights, kv, slice.clone(), buffers))
     }
 
     /// The logits of another slice.
     fn forward_head(&mut self, slice: Range<usize>) -> Result<(), ModelError> {
         let Self { spec, device, batch, ropes, weights, buffers, .. } = self;
-        Step { spec, device, batch, ropes }.head(weights, slice, buffers)
+        Step { spec, device, batch, ropes }.head_and_sample(weights, slice, buffers)
+    }
+
+    /// The step of the batch, which has been uploaded. Each slice of logits is there for `slice_done`.
+    fn forward_slices(
+        &mut self,
+        kv: &mut KvCache,
+        mut slice_done: impl FnMut(&mut Self, usize) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        let slice_len = self.slice_len();
+        let num_wanted = self.batch.num_wanted_logits();
+        let first = 0..self.batch.num_logits().min(slice_len);
+        self.forward_layers(kv.layers_mut(), first)?;
+        for start in (0..num_wanted).step_by(slice_len) {
+            let end = num_wanted.min(start + slice_len);
+            if start > 0 {
+                self.forward_head(start..end)?;
+            }
+            slice_done(self, end - start)?;
+        }
+        Ok(())
+    }
+
+    /// Logits that are computed at once. Rows that sample fit one slice; the tokens of a prompt that is scored may take
+    /// several.
+    fn slice_len(&self) -> usize {
+        self.limits.max_num_seqs as usize
     }
 
     /// The first `num_logits` logits of the slice computed last.
@@ -166,31 +194,68 @@ impl Model for Decoder {
         sink: &mut dyn FnMut(Logits<'_>),
     ) -> Result<(), ModelError> {
         self.fill_batch(batch, kv.block_size())?;
-        // Rows that sample fit one slice; the tokens of a prompt that is scored may take several.
-        let slice_len = self.limits.max_num_seqs as usize;
-        let num_wanted = self.batch.num_wanted_logits();
-        let first = 0..self.batch.num_logits().min(slice_len);
-        self.forward_layers(kv.layers_mut(), first)?;
-        for start in (0..num_wanted).step_by(slice_len) {
-            let end = num_wanted.min(start + slice_len);
-            if start > 0 {
-                self.forward_head(start..end)?;
-            }
-            sink(self.logits(end - start)?);
+        self.batch.upload(&self.device)?;
+        self.forward_slices(kv, |decoder, num_logits| {
+            sink(decoder.logits(num_logits)?);
+            Ok(())
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare(&mut self, kv: &mut KvCache) -> Result<usize, ModelError> {
+        self.clear_batch(kv.block_size())?;
+        for rehearsal in self.batch.rehearsals(&self.device)? {
+            self.batch.fill_rehearsal(rehearsal);
+            self.rehearse(kv.layers_mut())?;
         }
-        Ok(())
+        Ok(self.recorded.num_recorded())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn launch(
+        &mut self,
+        batch: &ForwardBatch,
+        kv: &mut KvCache,
+    ) -> Result<Option<Box<dyn PendingTokens>>, ModelError> {
+        if self.buffers.sampler.is_none() {
+            return Ok(None);
+        }
+        self.fill_batch(batch, kv.block_size())?;
+        device_sampling::ask(&mut self.batch, batch)?;
+        if !self.batch.settle_sampling() {
+            return Ok(None);
+        }
+        self.batch.upload(&self.device)?;
+        self.forward_slices(kv, |_, _| Ok(()))?;
+        let Some(sampler) = &self.buffers.sampler else { return Ok(None) };
+        let chosen = sampler.read_back(&self.batch, self.slice_len())?;
+        Ok(Some(Box::new(DeviceTokens(chosen))))
     }
 }
 
-fn step_batch(limits: &RunnerLimits, block_tokens: u32) -> Result<StepBatch, ModelError> {
+/// An empty batch, with room for what rows ask of the device's sampler.
+fn step_batch(spec: &DecoderSpec, buffers: &Buffers, limits: BatchLimits) -> Result<StepBatch, ModelError> {
+    let batch = StepBatch::new(limits)?;
+    #[cfg(feature = "cuda")]
+    if buffers.sampler.is_some() {
+        let max_model_len = limits.max_blocks / limits.max_rows.max(1) * limits.block_size;
+        let words = device_sampling::max_list_words(spec.vocab_size, limits.max_rows, max_model_len);
+        return Ok(batch.with_sampling(spec.vocab_size, words)?);
+    }
+    #[cfg(not(feature = "cuda"))]
+    let _ = (spec, buffers);
+    Ok(batch)
+}
+
+fn batch_limits(limits: &RunnerLimits, block_tokens: u32) -> BatchLimits {
     let blocks_per_row = limits.max_model_len.div_ceil(block_tokens) as usize;
     let max_rows = limits.max_num_seqs as usize;
-    Ok(StepBatch::new(BatchLimits {
+    BatchLimits {
         max_tokens: limits.max_num_batched_tokens as usize,
         max_rows,
         max_blocks: max_rows.saturating_mul(blocks_per_row),
         block_size: block_tokens as usize,
-    })?)
+    }
 }
 
 #[cfg(test)]

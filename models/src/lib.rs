@@ -3,7 +3,7 @@
 //! An architecture is data ([`DecoderSpec`] and weight names, in `arch`); there is one decoder. Nothing here knows a
 //! scheduler, a request or an async runtime, and nothing but `spillway_kernels` knows the device.
 //!
-//! In a request's path: the engine's thread calls [`ModelRunner::run`] once a step.
+//! In a request's path: the engine's thread calls [`ModelRunner::launch`] once a step.
 
 mod batch;
 mod error;
@@ -42,8 +42,8 @@ pub use load::{
     DtypePolicy, ExecutorKind, ExecutorLimits, InspectOptions, Inspection, LoadOptions, LoadedModel,
     StoredTensors, WeightSummary, WeightsKind, count_tensor_types, inspect, load, read_spec, read_text,
 };
-pub use model::{Logits, Model};
-pub use runner::{ModelRunner, RunnerLimits};
+pub use model::{Logits, Model, PendingTokens};
+pub use runner::{LaunchedStep, ModelRunner, RunnerLimits};
 pub use sampling::Sampler;
 pub use source::ModelSource;
 pub use spec::{

@@ -2,9 +2,9 @@
 //!
 //! One copy up and one copy down for each step, neither of which makes the host wait for the step
 //! before. Upward there are two pinned halves, so that the host writes step n + 1's input while step n's is
-//! still being read. Downward there is a ring: a result stays readable until its place is used again.
+//! still being read. Downward each result has a place of its own until it is dropped.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaEvent, result, sys};
 
@@ -54,7 +54,7 @@ impl Pinned {
 
     fn as_slice(&self) -> &[u8] {
         // SAFETY: `capacity` bytes, set when made; the device does not write while `self` is lent,
-        // since the only writer is ordered by the events of [`ReadbackRing`].
+        // since the only writer is ordered by the event of its [`Readback`].
         unsafe { std::slice::from_raw_parts(self.bytes, self.capacity) }
     }
 
@@ -176,81 +176,101 @@ impl StepUpload {
     }
 }
 
-/// Names a result in a [`ReadbackRing`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadbackTicket {
-    number: u64,
-}
-
 /// Results of steps on their way to the host.
-#[derive(Debug)]
-pub struct ReadbackRing {
+///
+/// Cloning is cheap and names the same places.
+#[derive(Debug, Clone)]
+pub struct Readbacks {
     device: CudaDevice,
-    places: Vec<ReadbackPlace>,
-    next: u64,
+    capacity: usize,
+    free: Arc<Mutex<Vec<ReadbackPlace>>>,
 }
 
 #[derive(Debug)]
 struct ReadbackPlace {
     pinned: Pinned,
     arrived: CudaEvent,
-    bytes: usize,
 }
 
-impl ReadbackRing {
-    /// Allocates `depth` places of `capacity` bytes: how many steps may be in flight.
+impl ReadbackPlace {
+    fn new(device: &CudaDevice, capacity: usize) -> Result<Self, CudaError> {
+        let pinned = Pinned::new(device, capacity, Direction::Down)?;
+        Ok(Self { pinned, arrived: disabled_timing_event(device)? })
+    }
+}
+
+impl Readbacks {
+    /// Allocates `depth` places of `capacity` bytes: how many steps are commonly in flight.
     ///
     /// # Errors
     ///
     /// [`CudaError::Driver`].
     pub fn new(device: &CudaDevice, depth: usize, capacity: usize) -> Result<Self, CudaError> {
-        let place = || -> Result<ReadbackPlace, CudaError> {
-            Ok(ReadbackPlace {
-                pinned: Pinned::new(device, capacity, Direction::Down)?,
-                arrived: disabled_timing_event(device)?,
-                bytes: 0,
-            })
-        };
-        let places = (0..depth.max(1)).map(|_| place()).collect::<Result<Vec<_>, CudaError>>()?;
-        Ok(Self { device: device.clone(), places, next: 0 })
+        let places = (0..depth).map(|_| ReadbackPlace::new(device, capacity)).collect::<Result<_, _>>()?;
+        Ok(Self { device: device.clone(), capacity, free: Arc::new(Mutex::new(places)) })
     }
 
-    /// Enqueues the copy of a result.
+    /// Enqueues the copy of a result, which may be empty: then its arrival says that the work before it is done.
+    ///
+    /// Where more results are out than ever before, one more place is allocated.
     ///
     /// # Errors
     ///
     /// [`CudaError::StagingFull`], [`CudaError::Driver`].
-    pub fn push(&mut self, from: DeviceSlice<'_, u8>) -> Result<ReadbackTicket, CudaError> {
+    pub fn push(&self, from: DeviceSlice<'_, u8>) -> Result<Readback, CudaError> {
+        if from.len() > self.capacity {
+            return Err(CudaError::StagingFull { wanted_bytes: from.len(), capacity_bytes: self.capacity });
+        }
+        let free = lock(&self.free).pop();
+        let place = free.map_or_else(|| ReadbackPlace::new(&self.device, self.capacity), Ok)?;
         self.device.begin_plain_work()?;
-        let number = self.next;
-        let depth = self.places.len() as u64;
-        let place = &mut self.places[(number % depth) as usize];
-        let capacity_bytes = place.pinned.capacity;
-        let Some(target) = place.pinned.as_mut_slice().get_mut(..from.len()) else {
-            return Err(CudaError::StagingFull { wanted_bytes: from.len(), capacity_bytes });
-        };
-        // SAFETY: both sides hold `from.len()` bytes; the host reads them only after `wait` has
-        // waited for the event recorded below.
-        unsafe { result::memcpy_dtoh_async(target, from.pointer(), self.device.raw_stream()) }
-            .context("copying a step's result")?;
-        place.arrived.record(self.device.stream()).context("cuEventRecord")?;
-        place.bytes = from.len();
-        self.next += 1;
-        Ok(ReadbackTicket { number })
+        let mut readback = Readback { place: Some(place), bytes: from.len(), free: Arc::clone(&self.free) };
+        readback.enqueue(&self.device, from)?;
+        Ok(readback)
+    }
+}
+
+/// A result on its way. Its place is free for another when it is dropped.
+#[derive(Debug)]
+pub struct Readback {
+    /// Absent only while it is dropped.
+    place: Option<ReadbackPlace>,
+    bytes: usize,
+    free: Arc<Mutex<Vec<ReadbackPlace>>>,
+}
+
+impl Readback {
+    fn enqueue(&mut self, device: &CudaDevice, from: DeviceSlice<'_, u8>) -> Result<(), CudaError> {
+        let Some(place) = &mut self.place else { return Ok(()) };
+        if !from.is_empty() {
+            let target = &mut place.pinned.as_mut_slice()[..from.len()];
+            // SAFETY: both sides hold `from.len()` bytes; the host reads them only after `wait` has waited for the event
+            // recorded below, and whoever has the place next writes it later in the same stream.
+            unsafe { result::memcpy_dtoh_async(target, from.pointer(), device.raw_stream()) }
+                .context("copying a step's result")?;
+        }
+        place.arrived.record(device.stream()).context("cuEventRecord")
     }
 
-    /// Waits for a result. `None` if its place has been used again since.
+    /// Waits for the result.
     ///
     /// # Errors
     ///
     /// [`CudaError::Driver`] if the step failed.
-    pub fn wait(&self, ticket: ReadbackTicket) -> Result<Option<&[u8]>, CudaError> {
-        let depth = self.places.len() as u64;
-        if ticket.number >= self.next || self.next - ticket.number > depth {
-            return Ok(None);
-        }
-        let place = &self.places[(ticket.number % depth) as usize];
+    pub fn wait(&self) -> Result<&[u8], CudaError> {
+        let Some(place) = &self.place else { return Ok(&[]) };
         place.arrived.synchronize().context("cuEventSynchronize")?;
-        Ok(Some(&place.pinned.as_slice()[..place.bytes]))
+        Ok(&place.pinned.as_slice()[..self.bytes])
     }
+}
+
+impl Drop for Readback {
+    fn drop(&mut self) {
+        lock(&self.free).extend(self.place.take());
+    }
+}
+
+/// The places, also after a thread that had them has panicked: each is whole at any time.
+fn lock(places: &Mutex<Vec<ReadbackPlace>>) -> MutexGuard<'_, Vec<ReadbackPlace>> {
+    places.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,11 +18,19 @@ struct Key {
     kv_address: Option<u64>,
 }
 
+impl Key {
+    fn of(batch: &CudaBatch, kv: &[PagedKv]) -> Self {
+        Self { shape: batch.shape(), kv_address: kv.first().and_then(PagedKv::device_address) }
+    }
+}
+
 /// Recordings, and what was seen once.
 #[derive(Debug, Default)]
 pub(super) struct Graphs {
     recorded: HashMap<Key, StepGraph>,
     seen: HashSet<Key>,
+    /// Numbers of tokens whose choices have been made.
+    rehearsed_tokens: HashSet<usize>,
 }
 
 /// Why a recording failed: the recorder, or the step itself.
@@ -46,6 +54,15 @@ impl<E: From<KernelError>> Recording<E> {
     }
 }
 
+fn record<E: From<KernelError>>(
+    device: &CudaDevice,
+    key: Key,
+    step: impl FnOnce() -> Result<(), E>,
+) -> Result<StepGraph, E> {
+    StepGraph::record(device, key.shape.tokens, || step().map_err(Recording::Step))
+        .map_err(Recording::into_inner)
+}
+
 impl Graphs {
     pub(super) fn run<E: From<KernelError>>(
         &mut self,
@@ -57,7 +74,7 @@ impl Graphs {
         if !batch.is_recordable() {
             return step(kv);
         }
-        let key = Key { shape: batch.shape(), kv_address: kv.first().and_then(PagedKv::device_address) };
+        let key = Key::of(batch, kv);
         if let Some(graph) = self.recorded.get(&key) {
             return graph.launch().map_err(|error| KernelError::from(error).into());
         }
@@ -65,9 +82,31 @@ impl Graphs {
         if self.recorded.len() >= MAX_GRAPHS || self.seen.insert(key) {
             return step(kv);
         }
-        let graph = StepGraph::record(device, key.shape.tokens, || step(kv).map_err(Recording::Step));
-        let graph = graph.map_err(Recording::into_inner)?;
+        let graph = record(device, key, || step(kv))?;
         graph.launch().map_err(KernelError::from)?;
+        self.recorded.insert(key, graph);
+        Ok(())
+    }
+
+    pub(super) fn num_recorded(&self) -> usize {
+        self.recorded.len()
+    }
+
+    pub(super) fn rehearse<E: From<KernelError>>(
+        &mut self,
+        device: &CudaDevice,
+        batch: &CudaBatch,
+        kv: &mut [PagedKv],
+        mut step: impl FnMut(&mut [PagedKv]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let key = Key::of(batch, kv);
+        if self.recorded.len() >= MAX_GRAPHS || !batch.is_recordable() || self.recorded.contains_key(&key) {
+            return Ok(());
+        }
+        if self.rehearsed_tokens.insert(key.shape.tokens) {
+            step(kv)?;
+        }
+        let graph = record(device, key, || step(kv))?;
         self.recorded.insert(key, graph);
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! The activations of one step, made once for the largest step.
 
 use spillway_kernels::ops::{ExpertsLimits, ExpertsScratch};
-use spillway_kernels::{DType, Device, Tensor, Workspace, WorkspaceLimits};
+#[cfg(feature = "cuda")]
+use spillway_kernels::sampling::StepSampler;
+use spillway_kernels::{BatchLimits, DType, Device, Tensor, TokenFeed, Workspace, WorkspaceLimits};
 
 use crate::error::ModelError;
 use crate::runner::RunnerLimits;
@@ -30,6 +32,11 @@ pub(super) struct Buffers {
     pub(super) logits: Tensor,
     /// Where logits of a device with memory of its own are copied to: as many.
     pub(super) host_logits: Vec<f32>,
+    /// What the step before has sampled.
+    pub(super) feed: TokenFeed,
+    /// Where the device chooses tokens.
+    #[cfg(feature = "cuda")]
+    pub(super) sampler: Option<StepSampler>,
     /// There if any layer has experts.
     pub(super) mixture: Option<Mixture>,
     /// Scratch memory of the ops themselves.
@@ -49,6 +56,7 @@ impl Buffers {
         device: &Device,
         spec: &DecoderSpec,
         limits: &RunnerLimits,
+        batch_limits: &BatchLimits,
     ) -> Result<Self, ModelError> {
         let tokens = limits.max_num_batched_tokens as usize;
         let rows = limits.max_num_seqs as usize;
@@ -68,6 +76,9 @@ impl Buffers {
             gathered: zeros(rows, spec.hidden_size)?,
             logits: exact(rows, spec.vocab_size)?,
             host_logits: vec![0.0; num_host_logits],
+            feed: TokenFeed::new(device, batch_limits)?,
+            #[cfg(feature = "cuda")]
+            sampler: StepSampler::new(device, spec.vocab_size, batch_limits)?,
             mixture: Mixture::new(device, spec, tokens)?,
             workspace: Workspace::new(
                 device,

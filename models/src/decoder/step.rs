@@ -22,7 +22,7 @@ pub(super) struct Step<'a> {
 
 /// What the last part of a layer has left in [`Buffers::delta`].
 #[derive(Clone, Copy)]
-pub(super) enum Pending<'a> {
+enum Pending<'a> {
     /// Nothing: there was no part before.
     Nothing,
     /// Something to be added to the residual, after a norm of its own if there is one.
@@ -30,15 +30,51 @@ pub(super) enum Pending<'a> {
 }
 
 impl Step<'_> {
+    /// All layers and the final norm, and the logits of a slice of tokens that need them.
+    pub(super) fn all_layers(
+        &self,
+        weights: &DecoderWeights,
+        kv: &mut [PagedKv],
+        slice: Range<usize>,
+        buffers: &mut Buffers,
+    ) -> Result<(), ModelError> {
+        self.embed(weights, buffers)?;
+        let mut pending = Pending::Nothing;
+        for ((weights, layer), kv) in weights.layers.iter().zip(&self.spec.layers).zip(kv) {
+            self.add_and_norm(pending, &weights.attention_norm, buffers)?;
+            self.attention(weights, layer, kv, buffers)?;
+            pending = Pending::Delta(weights.post_attention_norm.as_ref());
+            self.add_and_norm(pending, &weights.ffn_norm, buffers)?;
+            self.feed_forward(&weights.feed_forward, buffers)?;
+            pending = Pending::Delta(weights.post_ffn_norm.as_ref());
+        }
+        self.add_and_norm(pending, &weights.final_norm, buffers)?;
+        self.head_and_sample(weights, slice, buffers)
+    }
+
     /// `residual = embedding(tokens)`.
-    pub(super) fn embed(&self, weights: &DecoderWeights, buffers: &mut Buffers) -> Result<(), ModelError> {
-        let residual = buffers.residual.rows_mut(self.batch.num_tokens())?;
-        ops::embed(self.device, self.batch, &weights.embedding, weights.embedding_scale, residual)?;
+    fn embed(&self, weights: &DecoderWeights, buffers: &mut Buffers) -> Result<(), ModelError> {
+        let Buffers { residual, feed, .. } = buffers;
+        let residual = residual.rows_mut(self.batch.num_tokens())?;
+        ops::embed(self.device, self.batch, feed, &weights.embedding, weights.embedding_scale, residual)?;
+        Ok(())
+    }
+
+    /// The logits of some of the tokens that need logits, and the tokens chosen from them, if the device does that.
+    pub(super) fn head_and_sample(
+        &self,
+        weights: &DecoderWeights,
+        slice: Range<usize>,
+        buffers: &mut Buffers,
+    ) -> Result<(), ModelError> {
+        self.head(weights, slice.clone(), buffers)?;
+        #[cfg(feature = "cuda")]
+        self.sample(slice, buffers)?;
         Ok(())
     }
 
     /// `logits = head(normed)` for some of the tokens that need logits.
-    pub(super) fn head(
+    fn head(
         &self,
         weights: &DecoderWeights,
         slice: Range<usize>,
@@ -68,8 +104,18 @@ impl Step<'_> {
         Ok(())
     }
 
+    /// Chooses tokens from logits that [`Self::head`] has left, if the device does that in this step.
+    #[cfg(feature = "cuda")]
+    fn sample(&self, slice: Range<usize>, buffers: &mut Buffers) -> Result<(), ModelError> {
+        let Buffers { logits, feed, sampler, .. } = buffers;
+        if let Some(sampler) = sampler.as_mut().filter(|_| self.batch.samples_on_device()) {
+            sampler.sample(self.device, self.batch, feed, slice.clone(), logits.rows(slice.len())?)?;
+        }
+        Ok(())
+    }
+
     /// `residual += delta; normed = norm(residual)`.
-    pub(super) fn add_and_norm(
+    fn add_and_norm(
         &self,
         pending: Pending<'_>,
         weight: &Tensor,
@@ -92,7 +138,7 @@ impl Step<'_> {
     }
 
     /// `delta = attention(normed)`.
-    pub(super) fn attention(
+    fn attention(
         &self,
         weights: &LayerWeights,
         layer: &LayerSpec,
@@ -161,11 +207,7 @@ impl Step<'_> {
     }
 
     /// `delta = feed_forward(normed)`.
-    pub(super) fn feed_forward(
-        &self,
-        weights: &FeedForwardWeights,
-        buffers: &mut Buffers,
-    ) -> Result<(), ModelError> {
+    fn feed_forward(&self, weights: &FeedForwardWeights, buffers: &mut Buffers) -> Result<(), ModelError> {
         let num_tokens = self.batch.num_tokens();
         match weights {
             FeedForwardWeights::Dense { gate_up, down } => {

@@ -16,6 +16,8 @@ use crate::tensor_source::TensorSource;
 
 #[cfg(feature = "cuda")]
 mod gpu;
+#[cfg(feature = "cuda")]
+mod gpu_sampling;
 
 const MAX_LEN: usize = 96;
 /// How sequences are computed.

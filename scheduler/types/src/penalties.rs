@@ -43,6 +43,21 @@ impl Penalties {
         Ok(Self { repetition, presence, frequency })
     }
 
+    /// Divides positive logits and multiplies negative ones, of tokens that have come or stand in the prompt.
+    pub fn repetition(&self) -> f32 {
+        self.repetition
+    }
+
+    /// Taken off once for all times that a token has come.
+    pub fn presence(&self) -> f32 {
+        self.presence
+    }
+
+    /// Taken off for each time that a token has come.
+    pub fn frequency(&self) -> f32 {
+        self.frequency
+    }
+
     /// Whether nothing is penalised.
     pub fn are_off(&self) -> bool {
         *self == Self::NONE

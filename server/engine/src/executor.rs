@@ -8,7 +8,7 @@ use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 
-use spillway_models::{ForwardBatch, ModelError, ModelRunner, SampledTokens};
+use spillway_models::{ForwardBatch, LaunchedStep, ModelError, ModelRunner, SampledTokens};
 
 /// Why a step has no tokens.
 #[derive(Debug, thiserror::Error)]
@@ -91,12 +91,15 @@ pub trait Executor: Send {
 
 /// Runs a [`ModelRunner`] on a thread of its own.
 ///
+/// A step on a device that chooses tokens itself is only begun there: the thread goes on to the next one, and whoever
+/// collects waits for the device.
+///
 /// A panic in a step becomes that step's error: the runner's buffers hold only values, which the next step
 /// overwrites, so it can go on.
 #[derive(Debug)]
 pub struct RunnerExecutor {
     batches: Option<flume::Sender<ForwardBatch>>,
-    results: flume::Receiver<Result<SampledTokens, ExecutorError>>,
+    results: flume::Receiver<Result<LaunchedStep, ExecutorError>>,
     num_launched: u64,
     thread: Option<JoinHandle<()>>,
 }
@@ -126,7 +129,8 @@ impl Executor for RunnerExecutor {
     }
 
     fn collect(&mut self, _step: StepTicket) -> Result<SampledTokens, ExecutorError> {
-        self.results.recv().map_err(|_| ExecutorError::Stopped)?
+        let launched = self.results.recv().map_err(|_| ExecutorError::Stopped)??;
+        guarded(|| launched.finish().map_err(ExecutorError::Model))
     }
 }
 
@@ -143,10 +147,10 @@ impl Drop for RunnerExecutor {
 fn run_batches(
     mut runner: ModelRunner,
     batches: &flume::Receiver<ForwardBatch>,
-    results: &flume::Sender<Result<SampledTokens, ExecutorError>>,
+    results: &flume::Sender<Result<LaunchedStep, ExecutorError>>,
 ) {
     while let Ok(batch) = batches.recv() {
-        let result = guarded(|| runner.run(&batch).map_err(ExecutorError::Model));
+        let result = guarded(|| runner.launch(batch).map_err(ExecutorError::Model));
         if results.send(result).is_err() {
             return;
         }

@@ -73,7 +73,15 @@ pub(super) fn start(
     let model = loaded.model;
     #[cfg(feature = "fault-injection")]
     let model = faults::plant(model, &config.faults);
-    let runner = ModelRunner::new(model, kv, loaded.runner_limits);
+    let mut runner = ModelRunner::new(model, kv, loaded.runner_limits);
+    let began = clock.now();
+    let num_recorded = runner
+        .prepare()
+        .context("steps could not be recorded on the GPU; --cuda-graphs=false does without")?;
+    if num_recorded > 0 {
+        let record_ms = clock.now().saturating_sub(began).as_millis() as u64;
+        tracing::info!(num_recorded, record_ms, "steps recorded as CUDA graphs");
+    }
     let wall_clock = Arc::clone(wall_clock);
     let today: Today = Arc::new(move || Timestamp::from_unix_seconds(wall_clock() as i64));
     #[cfg(feature = "fault-injection")]

@@ -71,7 +71,7 @@ async fn auto_takes_a_gpu_that_will_do() {
 async fn a_kernel_that_faults_ends_the_request_with_an_error_and_then_the_process() {
     let Some(driver) = EmulatedDriver::build().expect("the stand-in compiles") else { return };
     let variables = surroundings(&driver, Setting::FailLaunch(5));
-    let mut server = serve(&variables, &["--device", "cuda", "--max-num-seqs", "4"]).await;
+    let mut server = serve(&variables, &["--device", "cuda", "--max-num-seqs", "4", "--cuda-graphs=false"]).await;
     let body = with(greedy("The stone", 4), serde_json::json!({"stream": true}));
     let stream = server.open(COMPLETIONS, &body).await.collect().await.expect("a whole stream");
     assert_eq!(stream.error.expect("a kernel faulted")["code"], "backend_failed");

@@ -10,12 +10,14 @@
 //! - With [`Products::BatchInvariant`] every row counts as a chunk: the sums of attention then do not depend on how a
 //!   prompt was cut, or on who shares the step.
 
-use crate::batch::{BatchLimits, StepBatch};
+use crate::batch::{BatchLimits, Rehearsal, StepBatch};
 use crate::cuda::ops::attention::SPLIT_UNIT_KEYS;
+use crate::cuda::ops::sampling::{ROW_WORDS, SamplingRows};
 use crate::cuda::{CudaDevice, CudaError, DeviceSlice, GraphBuckets, Products, StagedPart, StepUpload};
 
-/// The smallest of the context lengths that launches are planned for; the others are its doubles.
+/// The smallest of the context lengths that launches are planned for; each of the others is four times the one before.
 const MIN_CONTEXT: usize = 256;
+const CONTEXT_FACTOR: usize = 4;
 /// Splits of all decodes together that keep the multiprocessors busy, with the KV heads of most models.
 const BUSY_SPLITS: usize = 64;
 
@@ -35,6 +37,8 @@ pub(crate) struct BatchShape {
     pub(crate) logits: usize,
     /// Keys that the longest row may have.
     pub(crate) max_context: usize,
+    /// Whether tokens are chosen on the device.
+    pub(crate) samples: bool,
 }
 
 impl BatchShape {
@@ -59,10 +63,13 @@ struct Parts {
     chunk_lens: StagedPart,
     chunk_kv_lens: StagedPart,
     tables: StagedPart,
+    orders: StagedPart,
+    /// Last, for its length differs between steps of one shape.
+    lists: StagedPart,
 }
 
-/// Lists that an upload has besides the block tables; each may begin 12 bytes later than the one before ends.
-const NUM_LISTS: usize = 10;
+/// Parts that an upload has besides the first; each may begin 12 bytes later than the one before ends.
+const NUM_LISTS: usize = 12;
 
 /// The batch of a step on the device.
 #[derive(Debug)]
@@ -70,6 +77,8 @@ pub(crate) struct CudaBatch {
     upload: StepUpload,
     buckets: Option<GraphBuckets>,
     products: Products,
+    /// Positions of a row, at most.
+    max_context: usize,
     parts: Option<Parts>,
     shape: BatchShape,
     table_stride: usize,
@@ -91,20 +100,25 @@ struct Lists {
 }
 
 impl CudaBatch {
-    /// Room for the largest step.
-    pub(crate) fn new(device: &CudaDevice, limits: BatchLimits) -> Result<Self, CudaError> {
+    /// Room for the largest step, and for `max_list_words` words of lists where tokens are chosen on the device.
+    pub(crate) fn new(
+        device: &CudaDevice,
+        limits: BatchLimits,
+        max_list_words: Option<usize>,
+    ) -> Result<Self, CudaError> {
         let rows = limits.max_rows;
         let blocks_per_row = limits.max_blocks.div_ceil(rows.max(1));
-        let max_stride = planned_context(blocks_per_row * limits.block_size).div_ceil(limits.block_size);
-        let table_len = rows * max_stride;
+        let table_len = rows * blocks_per_row.max(MIN_CONTEXT.div_ceil(limits.block_size));
         let list_bytes = 4 * (4 * limits.max_tokens + 5 * rows + 1) + 16 * (NUM_LISTS + 1);
+        let sampling_words = max_list_words.map_or(0, |words| words + limits.max_tokens * ROW_WORDS);
         let config = device.config();
         Ok(Self {
-            upload: StepUpload::new(device, list_bytes + 4 * table_len)?,
+            upload: StepUpload::new(device, list_bytes + 4 * (table_len + sampling_words))?,
             buckets: config.records_steps.then(|| GraphBuckets::up_to(rows)),
             products: config.products,
+            max_context: blocks_per_row * limits.block_size,
             parts: None,
-            shape: BatchShape { tokens: 0, decodes: 0, logits: 0, max_context: MIN_CONTEXT },
+            shape: BatchShape { tokens: 0, decodes: 0, logits: 0, max_context: MIN_CONTEXT, samples: false },
             table_stride: 0,
             longest_chunk: 0,
             lists: Lists {
@@ -148,6 +162,8 @@ impl CudaBatch {
             chunk_lens: upload.push(&lists.chunk_lens)?,
             chunk_kv_lens: upload.push(&lists.chunk_kv_lens)?,
             tables: upload.push(&lists.tables)?,
+            orders: upload.push(batch.sampling().map_or(&[], SamplingRows::orders))?,
+            lists: upload.push(batch.sampling().map_or(&[], SamplingRows::lists))?,
         });
         upload.commit()
     }
@@ -184,8 +200,24 @@ impl CudaBatch {
             tokens: batch.num_tokens(),
             decodes,
             logits: batch.num_logits(),
-            max_context: planned_context(longest),
+            max_context: self.planned_context(longest.max(batch.rehearsed_context())),
+            samples: batch.sampling().is_some(),
         };
+    }
+
+    /// The context that launches for rows of up to `keys` keys are planned for.
+    fn planned_context(&self, keys: usize) -> usize {
+        // The last of them is no longer than rows can be.
+        let mut contexts = planned_contexts(self.max_context);
+        contexts.find(|&context| context >= keys).unwrap_or(keys)
+    }
+
+    /// The shapes of steps of decodes that all sample.
+    pub(crate) fn rehearsals(&self) -> Vec<Rehearsal> {
+        let of_rows = |num_rows| {
+            planned_contexts(self.max_context).map(move |max_context| Rehearsal { num_rows, max_context })
+        };
+        self.buckets.iter().flat_map(GraphBuckets::descending).flat_map(of_rows).collect()
     }
 
     /// Lays the block tables out with one stride, decodes first.
@@ -212,7 +244,7 @@ impl CudaBatch {
         self.buckets.is_some() && self.lists.order.len() == self.shape.tokens
     }
 
-    /// `[tokens]`
+    /// `[tokens]`: ids, or rows of the step before.
     pub(super) fn tokens(&self) -> Result<DeviceSlice<'_, u32>, CudaError> {
         self.part(|parts| parts.tokens)
     }
@@ -230,6 +262,16 @@ impl CudaBatch {
     /// `[logits]`
     pub(super) fn logit_tokens(&self) -> Result<DeviceSlice<'_, u32>, CudaError> {
         self.part(|parts| parts.logit_tokens)
+    }
+
+    /// `[logits, ROW_WORDS]`: what the sampler is asked for.
+    pub(super) fn orders(&self) -> Result<DeviceSlice<'_, u32>, CudaError> {
+        self.part(|parts| parts.orders)
+    }
+
+    /// What those orders point to.
+    pub(super) fn lists(&self) -> Result<DeviceSlice<'_, u32>, CudaError> {
+        self.part(|parts| parts.lists)
     }
 
     /// What attention over decodes reads.
@@ -307,7 +349,11 @@ impl Lists {
     }
 }
 
-/// The context that launches for rows of up to `keys` keys are planned for.
-fn planned_context(keys: usize) -> usize {
-    keys.max(MIN_CONTEXT).next_power_of_two()
+/// The contexts that launches are planned for, ascending, where rows have `max_context` positions at most.
+fn planned_contexts(max_context: usize) -> impl Iterator<Item = usize> {
+    let max_context = max_context.max(MIN_CONTEXT);
+    let step = move |&context: &usize| {
+        (context < max_context).then(|| context.saturating_mul(CONTEXT_FACTOR).min(max_context))
+    };
+    std::iter::successors(Some(MIN_CONTEXT), step)
 }

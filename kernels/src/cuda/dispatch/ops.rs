@@ -5,6 +5,7 @@ use std::ops::Range;
 use half::bf16;
 
 use super::batch::CudaBatch;
+use super::feed::CudaFeed;
 use crate::cuda::ops::linear::ProductOutput;
 use crate::cuda::ops::rows::{self, Delta, Gate, HeadShape, Rope, RopePairs};
 use crate::cuda::ops::stacked::{QuantisedSources, StackedWeight};
@@ -37,16 +38,17 @@ pub(crate) fn pack(
     StackedWeight::pack(device, sources, quantised)
 }
 
-/// See [`crate::ops::embed`].
+/// See [`crate::ops::embed`]. Begins a step.
 pub(crate) fn embed(
     device: &CudaDevice,
-    batch: &CudaBatch,
+    (batch, feed): (&CudaBatch, &mut CudaFeed),
     table: &PackedWeight,
     scale: Option<f32>,
     mut out: TensorViewMut<'_>,
 ) -> Result<(), KernelError> {
+    let tokens = feed.begin_step(device, batch.tokens()?)?;
     let mut out = out.as_device_mut::<f32>("out")?;
-    Ok(table.as_cuda()?.embed(device, batch.tokens()?, scale, &mut out)?)
+    Ok(table.as_cuda()?.embed(device, tokens, scale, &mut out)?)
 }
 
 /// See [`crate::ops::add_rms_norm`].

@@ -12,9 +12,6 @@ pub const ARGMAX_CHUNKS: usize = 32;
 /// f32 elements of [`argmax`]'s scratch for each row.
 pub const ARGMAX_SCRATCH_PER_ROW: usize = 4 * ARGMAX_CHUNKS;
 
-/// Added to a row of the previous step to say "the token that row sampled".
-pub const SAMPLED_FLAG: u32 = 1 << 31;
-
 /// What [`argmax`] leaves.
 #[derive(Debug)]
 pub struct ArgmaxOutput<'a> {
@@ -59,11 +56,13 @@ pub fn argmax(
     }
 }
 
-/// Puts each token's id in place: a known one as it is, or the one that a row of the previous step sampled.
+/// Puts each token's id in place: a known one as it is, or the one that a row of the previous step sampled. What that step
+/// sampled is kept in `previous`, so that this one may sample anew.
 ///
 /// # Shapes
 ///
-/// - `source`, `tokens`: `[count]`; a source of [`SAMPLED_FLAG`] or more names a row of `sampled`
+/// - `source`, `tokens`: `[count]`; a source of [`crate::SAMPLED_FLAG`] or more names a row of `sampled`
+/// - `sampled`, `previous`: `[rows]`
 ///
 /// # Errors
 ///
@@ -73,11 +72,14 @@ pub fn step_inputs(
     source: DeviceSlice<'_, u32>,
     sampled: DeviceSlice<'_, u32>,
     tokens: &mut DeviceSliceMut<'_, u32>,
+    previous: &mut DeviceSliceMut<'_, u32>,
 ) -> Result<(), CudaError> {
-    let count = source.len();
+    let (count, rows) = (source.len(), sampled.len());
     expect_equal("step_inputs", "tokens", tokens.len(), count)?;
-    let arguments = Arguments::new().input(source).input(sampled).output(tokens).size(count);
-    let grid = Grid::new([count.div_ceil(256), 1, 1], 256);
+    expect_equal("step_inputs", "previous", previous.len(), rows)?;
+    let arguments = Arguments::new().input(source).input(sampled).output(tokens).output(previous);
+    let arguments = arguments.size(count).size(rows);
+    let grid = Grid::new([count.max(rows).div_ceil(256), 1, 1], 256);
     // SAFETY: lengths are checked; rows named in `source` were checked by the host.
     unsafe { device.launch(Kernel::StepInputs, grid, arguments) }
 }

@@ -5,8 +5,9 @@ use half::{bf16, f16};
 use super::super::error::CudaError;
 use super::super::ops::fill;
 use super::super::ops::rows::PADDING_SLOT;
-use super::super::ops::step::{self, ARGMAX_SCRATCH_PER_ROW, ArgmaxOutput, DecodeState, SAMPLED_FLAG};
+use super::super::ops::step::{self, ARGMAX_SCRATCH_PER_ROW, ArgmaxOutput, DecodeState};
 use super::{Check, Run, widen};
+use crate::feed::SAMPLED_FLAG;
 
 pub(super) fn run<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaError> {
     for (rows, vocab) in [(1, 8), (3, 1000), (9, 49_152), (2, 128_256), (5, 31)] {
@@ -71,13 +72,15 @@ fn step_inputs<F: FnMut(&Check)>(run: &mut Run<'_, F>, count: usize) -> Result<(
             expected.push(f64::from(sampled[row]));
         }
     }
+    expected.extend(sampled.iter().map(|&token| f64::from(token)));
     let source = run.device.upload_new("a test's input", &source)?;
     let sampled = run.device.upload_new("a test's input", &sampled)?;
     let mut tokens = run.poisoned::<u32>(count)?;
-    let mut out = tokens.as_mut_slice();
-    step::step_inputs(run.device, source.as_slice(), sampled.as_slice(), &mut out)?;
-    let tokens = run.values(&tokens)?;
-    run.compare("step_inputs", format!("tokens {count}"), &tokens, &expected, 0.0);
+    let mut previous = run.poisoned::<u32>(count)?;
+    let (mut out, mut kept) = (tokens.as_mut_slice(), previous.as_mut_slice());
+    step::step_inputs(run.device, source.as_slice(), sampled.as_slice(), &mut out, &mut kept)?;
+    let found = [run.values(&tokens)?, run.values(&previous)?].concat();
+    run.compare("step_inputs", format!("tokens {count}"), &found, &expected, 0.0);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use spillway_kernels::cuda::{ArenaSize, CudaConfig, LaunchOverlap, Products};
 
 use super::*;
 
-const PLAIN: CudaConfig = CudaConfig {
+pub(super) const PLAIN: CudaConfig = CudaConfig {
     ordinal: 0,
     arena: ArenaSize::Bytes(64 << 20),
     products: Products::Fastest,
@@ -14,13 +14,13 @@ const PLAIN: CudaConfig = CudaConfig {
 };
 
 /// The emulated GPU; none where there is no C++ compiler.
-fn gpu(config: CudaConfig) -> Option<Device> {
+pub(super) fn gpu(config: CudaConfig) -> Option<Device> {
     EmulatedDriver::load().expect("the stand-in can be built and loaded")?;
     Some(Device::cuda(config).expect("the emulated device opens"))
 }
 
 /// A model whose heads are of a size that GPUs take.
-fn wide_spec() -> DecoderSpec {
+pub(super) fn wide_spec() -> DecoderSpec {
     let mut spec = small_spec();
     (spec.num_heads, spec.num_kv_heads, spec.head_dim) = (4, 2, 64);
     // Sharper than models are, so that logits depend on which keys a query likes.

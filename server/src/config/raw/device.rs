@@ -47,7 +47,7 @@ pub(in crate::config) struct RawDevice {
         default_value_t = RawDevice::default().kernel_overlap
     )]
     pub(in crate::config) kernel_overlap: bool,
-    /// Record steps of decodes alone as CUDA graphs and replay them; off to measure what that brings.
+    /// Record steps of decodes alone as CUDA graphs, at start, and replay them; off to measure what that brings.
     #[arg(
         long,
         value_name = "BOOL",

@@ -61,7 +61,7 @@ impl<'a> SamplingReport<'a> {
     /// # Panics
     ///
     /// If there is no such row.
-    pub fn outcome(&self, row: usize) -> RowOutcome {
+    pub fn outcome(self, row: usize) -> RowOutcome {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         let [token, logprob, status, rank] = self.words(row * RESULT_WORDS);
         match status {
@@ -76,7 +76,7 @@ impl<'a> SamplingReport<'a> {
     /// # Panics
     ///
     /// If there is no such row, or the report was read back without them.
-    pub fn tops(&self, row: usize, count: usize) -> impl Iterator<Item = (u32, f32)> {
+    pub fn tops(self, row: usize, count: usize) -> impl Iterator<Item = (u32, f32)> + use<'a> {
         assert!(row < self.rows && count <= MAX_TOP, "{count} tokens of row {row} of {}", self.rows);
         let first = self.rows * RESULT_WORDS + row * TOP_WORDS;
         (0..count)
@@ -85,7 +85,7 @@ impl<'a> SamplingReport<'a> {
             .map(|[token, logprob]| (token, f32::from_bits(logprob)))
     }
 
-    fn words<const COUNT: usize>(&self, first: usize) -> [u32; COUNT] {
+    fn words<const COUNT: usize>(self, first: usize) -> [u32; COUNT] {
         let bytes = &self.bytes[4 * first..4 * (first + COUNT)];
         let (words, _) = bytes.as_chunks::<4>();
         std::array::from_fn(|i| u32::from_ne_bytes(words[i]))

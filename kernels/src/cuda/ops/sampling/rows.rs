@@ -14,7 +14,7 @@ pub const ROW_WORDS: usize = 24;
 /// Absent: a mask, a ranking, a slot.
 const NONE: u32 = u32::MAX;
 /// Marks a token of the previous step in a list of outputs.
-const SAMPLED: u32 = 1 << 31;
+const SAMPLED: u32 = crate::feed::SAMPLED_FLAG;
 
 const IDLE: u32 = 0;
 const GREEDY: u32 = 1;
@@ -132,6 +132,7 @@ pub struct SamplingRows {
     slots: u32,
     orders: Vec<u32>,
     lists: Vec<u32>,
+    has_tops: bool,
 }
 
 impl SamplingRows {
@@ -159,13 +160,19 @@ impl SamplingRows {
                 supported,
             });
         };
-        Ok(Self { vocab: vocab as u32, slots, orders: Vec::new(), lists: Vec::new() })
+        Ok(Self { vocab: vocab as u32, slots, orders: Vec::new(), lists: Vec::new(), has_tops: false })
     }
 
     /// Forgets all rows.
     pub fn clear(&mut self) {
         self.orders.clear();
         self.lists.clear();
+        self.has_tops = false;
+    }
+
+    /// Whether any row asks for the likeliest tokens.
+    pub fn has_tops(&self) -> bool {
+        self.has_tops
     }
 
     /// How many rows there are.
@@ -215,6 +222,7 @@ impl SamplingRows {
             expect_below("target", target, self.vocab)?;
         }
         let first_word = self.orders.len();
+        self.has_tops |= top.is_some_and(|count| count > 0);
         self.orders.extend(order(choice, slot, top));
         Ok(RowLists { rows: self, first_word })
     }
