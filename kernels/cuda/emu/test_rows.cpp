@@ -1,6 +1,7 @@
 // Row kernels against f64: embedding, norm, rope and cache write, gate, gather, soft cap, block copy, step update, random fill.
 #include <cmath>
 
+#include "../add_bias.cu"
 #include "../add_rms_norm.cu"
 #include "../block_copy.cu"
 #include "../embed.cu"
@@ -254,6 +255,20 @@ void check_gated_act(u32 tokens, u32 ffn, u32 kind, uint64_t order) {
         }
 }
 
+void check_add_bias(u32 tokens, u32 n, uint64_t order) {
+    Check check("add_bias", 1e-6, 4.2e-3);
+    check.describe("tokens %u n %u", tokens, n);
+    Random random(order + 23);
+    Buffer<bf16> x(tokens * n);
+    Buffer<float> bias(n);
+    random.fill(x, 8.0f);
+    random.fill(bias, -3.0f, 3.0f);
+    std::vector<double> wanted(tokens * n);
+    for (u32 i = 0; i < tokens * n; i++) wanted[i] = value_of(x[i]) + bias[i % n];
+    emu::launch({{ceil_div(n, 2048), tokens, 1}, {256, 1, 1}, 0, order}, [&] { add_bias(x.get(), bias.get(), n); });
+    for (u32 i = 0; i < tokens * n; i++) check.compare(value_of(x[i]), wanted[i]);
+}
+
 void check_gather(u32 rows, u32 row_bytes, uint64_t order) {
     Check check("gather_rows", 0, 0);
     check.describe("rows %u row_bytes %u", rows, row_bytes);
@@ -286,7 +301,7 @@ void check_step_update() {
     Check check("step_inputs, step_advance", 0, 0);
     check.describe("5 entries, one padding row");
     constexpr u32 COUNT = 5, STRIDE = 4, BLOCK = 16;
-    Buffer<u32> source(COUNT), sampled(COUNT), tokens(COUNT), positions(COUNT), kv_lens(COUNT), slots(COUNT), tables(COUNT * STRIDE);
+    Buffer<u32> source(COUNT), sampled(COUNT), previous(COUNT), tokens(COUNT), positions(COUNT), kv_lens(COUNT), slots(COUNT), tables(COUNT * STRIDE);
     u32 sources[COUNT] = {7, 1u << 31 | 4, 0, 1u << 31, 99};
     for (u32 i = 0; i < COUNT; i++) {
         source[i] = sources[i];
@@ -296,9 +311,12 @@ void check_step_update() {
         slots[i] = 5;
         for (u32 j = 0; j < STRIDE; j++) tables[i * STRIDE + j] = 10 * i + j;
     }
-    emu::launch({{1, 1, 1}, {256, 1, 1}, 0, 1}, [&] { step_inputs(source.get(), sampled.get(), tokens.get(), COUNT); });
+    emu::launch({{1, 1, 1}, {256, 1, 1}, 0, 1}, [&] { step_inputs(source.get(), sampled.get(), tokens.get(), previous.get(), COUNT, COUNT); });
     u32 wanted[COUNT] = {7, 104, 0, 100, 99};
-    for (u32 i = 0; i < COUNT; i++) check.compare(tokens[i], wanted[i]);
+    for (u32 i = 0; i < COUNT; i++) {
+        check.compare(tokens[i], wanted[i]);
+        check.compare(previous[i], 100 + i);
+    }
     emu::launch({{1, 1, 1}, {256, 1, 1}, 0, 1}, [&] { step_advance(sampled.get(), tokens.get(), positions.get(), kv_lens.get(), slots.get(), tables.get(), STRIDE, BLOCK, COUNT); });
     for (u32 i = 0; i < COUNT; i++) {
         bool live = i != 3;
@@ -348,6 +366,8 @@ void test_rows() {
         check_add_rms_norm(1, 5128, 512, DeltaKind::Plain, order);
         check_add_rms_norm(2, 1152, 512, DeltaKind::Normed, order);
         check_add_rms_norm(1, 5128, 512, DeltaKind::Normed, order);
+        check_add_bias(3, 40, order);
+        check_add_bias(2, 2056, order);
         check_gated_act(3, 40, 0, order);
         check_gated_act(2, 2056, 1, order);
     }

@@ -125,6 +125,7 @@ kernels! {
     EmbedQ5K = "embed_q5_k",
     EmbedQ6K = "embed_q6_k",
     AddRmsNorm = "add_rms_norm",
+    AddBias = "add_bias",
     GatedAct = "gated_act",
     GatherRows = "gather_rows",
     SoftCap = "soft_cap",

@@ -7,6 +7,7 @@ use super::super::device::{CudaDevice, Products};
 use super::super::error::{CudaError, expect_equal};
 use super::super::functions::Kernel;
 use super::super::launch::{Arguments, Grid};
+use super::rows::add_bias;
 
 /// Up to so many rows the skinny kernels stream the weights once; beyond, cuBLASLt is asked, or the kernel
 /// for many rows where it cannot be.
@@ -192,12 +193,17 @@ pub fn product(
 ) -> Result<(), CudaError> {
     check(product, &out, out.all_columns(product.n))?;
     let Product { x, w, bias, m, n, k } = *product;
-    if let (Some(blas), None, true) = (device.blas(), bias, m > MAX_SKINNY_ROWS) {
-        match &mut out {
-            ProductOutput::Bf16(out) => return blas.product(x, w, out, [m, n, k]),
-            ProductOutput::AddTo(out) => return blas.product_f32(x, w, out, [m, n, k], true),
-            ProductOutput::F32(out) => return blas.product_f32(x, w, out, [m, n, k], false),
-            ProductOutput::SiluGated(_) | ProductOutput::GeluGated(_) => {}
+    if let (Some(blas), true) = (device.blas(), m > MAX_SKINNY_ROWS) {
+        match (&mut out, bias) {
+            (ProductOutput::Bf16(out), None) => return blas.product(x, w, out, [m, n, k]),
+            (ProductOutput::Bf16(out), Some(bias)) if n.is_multiple_of(8) => {
+                blas.product(x, w, out, [m, n, k])?;
+                return add_bias(device, out, bias);
+            }
+            (ProductOutput::AddTo(out), None) => return blas.product_f32(x, w, out, [m, n, k], true),
+            (ProductOutput::F32(out), None) => return blas.product_f32(x, w, out, [m, n, k], false),
+            // What the library has no epilogue for.
+            _ => {}
         }
     }
     product_part(device, product, &out, out.all_columns(n))

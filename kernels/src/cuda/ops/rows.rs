@@ -122,6 +122,34 @@ pub fn gated_act(
     unsafe { device.launch(Kernel::GatedAct, grid, arguments) }
 }
 
+/// `x[t] += bias`, for products that cannot take the bias themselves.
+///
+/// # Shapes
+///
+/// - `x`: `[tokens, n]`; `bias`: `[n]`
+///
+/// # Errors
+///
+/// [`CudaError::Shape`], [`CudaError::Unsupported`] unless `n` is a multiple of 8.
+pub fn add_bias(
+    device: &CudaDevice,
+    x: &mut DeviceSliceMut<'_, bf16>,
+    bias: DeviceSlice<'_, f32>,
+) -> Result<(), CudaError> {
+    const OP: &str = "add_bias";
+    let n = bias.len();
+    expect_multiple(OP, "n", n, 8, "a multiple of 8")?;
+    if n == 0 {
+        return expect_equal(OP, "elements of x", x.len(), 0);
+    }
+    expect_multiple(OP, "elements of x", x.len(), n, "whole rows")?;
+    let tokens = x.len() / n;
+    let arguments = Arguments::new().output(x).input(bias).size(n);
+    let grid = Grid::new([n.div_ceil(2048), tokens, 1], 256);
+    // SAFETY: lengths are checked; `x` is a mutable borrow.
+    unsafe { device.launch(Kernel::AddBias, grid, arguments) }
+}
+
 /// `out[r] = x[indices[r]]`, rows of any type.
 ///
 /// # Shapes

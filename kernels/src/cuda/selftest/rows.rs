@@ -19,6 +19,7 @@ pub(super) fn run<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaErro
         }
     }
     for (tokens, ffn) in [(1, 8), (3, 1536), (19, 2056), (5, 14_336)] {
+        add_bias(run, tokens, ffn)?;
         gated_act(run, tokens, ffn, Gate::Silu)?;
         gated_act(run, tokens, ffn, Gate::GeluTanh)?;
     }
@@ -99,6 +100,17 @@ fn add_rms_norm<F: FnMut(&Check)>(
     run.compare("add_rms_norm residual", shape.clone(), &residual, &sum, F32_LIMIT);
     let out = run.values(&out)?;
     run.compare("add_rms_norm", shape, &out, &expected, BF16_LIMIT);
+    Ok(())
+}
+
+fn add_bias<F: FnMut(&Check)>(run: &mut Run<'_, F>, tokens: usize, n: usize) -> Result<(), CudaError> {
+    let (mut x, host) = run.random_bf16(tokens * n, 6.0)?;
+    let (bias, bias_host) = run.random_f32(n, 0.0, 2.0)?;
+    rows::add_bias(run.device, &mut x.as_mut_slice(), bias.as_slice())?;
+    let biases = bias_host.iter().cycle().map(|&bias| f64::from(bias));
+    let expected: Vec<f64> = widen(&host).iter().zip(biases).map(|(x, bias)| x + bias).collect();
+    let out = run.values(&x)?;
+    run.compare("add_bias", format!("tokens {tokens} n {n}"), &out, &expected, BF16_LIMIT);
     Ok(())
 }
 
