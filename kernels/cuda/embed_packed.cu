@@ -6,7 +6,7 @@
 //   codes, scales, minima  planes, as `quantised.cuh` lays them out, not gated
 //   residual  [T, k]       f32    k a multiple of 32
 //
-// Formats  those that `pack.cu` makes of a file's blocks.
+// Formats  those of `linear_quantised.cu`.
 // Grid     (T): one CTA a token; 256 threads, four numbers each.
 // Shared   none.
 // Numbers  what the product takes the weight for: scales rounded to f16.
@@ -41,7 +41,11 @@ DEVICE void embed(const u32* tokens, const u8* codes, const u8* scales, const u8
     }
 EMBED_PACKED(embed_packed_q4g32, Q4G32)
 EMBED_PACKED(embed_packed_q4g32z, Q4G32Min)
+EMBED_PACKED(embed_packed_q4g128, Q4G128)
+EMBED_PACKED(embed_packed_q4g128z, Q4G128Min)
 EMBED_PACKED(embed_packed_q5g32, Q5G32)
 EMBED_PACKED(embed_packed_q5g32z, Q5G32Min)
 EMBED_PACKED(embed_packed_q6g16, Q6G16)
 EMBED_PACKED(embed_packed_q8g32, Q8G32)
+EMBED_PACKED(embed_packed_q8c, Q8Row)
+EMBED_PACKED(embed_packed_f8c, F8Row)

@@ -8,7 +8,7 @@
 //   out     [m, out_stride] bf16 or f32: its first n columns, or n / 2 when gated
 //
 // Formats  q4g32 (GGUF Q4_0), q4g32z (Q4_1, Q4_K), q4g128, q4g128z (AWQ, GPTQ), q5g32 (Q5_0), q5g32z (Q5_1, Q5_K), q6g16 (Q6_K),
-//          q8g32 (Q8_0), q8c (one scale a row).
+//          q8g32 (Q8_0), q8c (one scale a row), f8c (e4m3, one scale a row).
 // Grid     (ceil(n / 32), ceil(m / (8 COL_TILES))), 256 threads: `product.cuh` says how the work is cut.
 // Shared   8 warps * STAGES * stage bytes; ABI.md has the table. As in `linear_skinny.cu` the ring needs no barrier.
 // Numbers  a code is exact in bf16; products are summed in f32 over one group, then scaled in f32. With minima the sum of the
@@ -191,3 +191,4 @@ LINEAR_QUANTISED_ALL(linear_skinny_q5g32z, Q5G32Min)
 LINEAR_QUANTISED_ALL(linear_skinny_q6g16, Q6G16)
 LINEAR_QUANTISED_ALL(linear_skinny_q8g32, Q8G32)
 LINEAR_QUANTISED_ALL(linear_skinny_q8c, Q8Row)
+LINEAR_QUANTISED_ALL(linear_skinny_f8c, F8Row)

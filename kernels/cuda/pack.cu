@@ -1,10 +1,12 @@
 // Brings quantised weights into the planes of `quantised.cuh`, on the device, once at load; and back to bf16 for large products.
 //
 //   pack_{q4_0 | q4_1 | q5_0 | q5_1 | q8_0 | q4_k | q5_k | q6_k}   from the blocks of a GGUF file, row after row
-//   pack_q4g128, pack_q8c              from bf16 weights, quantised here: symmetric, the scale is the largest magnitude / 7 or / 127
+//   pack_{q4_0 | q4_1}_g128            the same from blocks of which each four in a row share scale and minimum: AWQ and GPTQ, cut into blocks
+//   pack_{q4g128 | q8c | f8c}{, _f16, _f32}   from bf16, f16 or f32 weights, quantised here: symmetric, the scale is the largest magnitude
+//                                      / 7, / 127 or / 448
 //   dequantise_*                       planes to bf16 [n, k], rows in their own order: what a large product reads
 //
-//   blocks   [n, k / 32 or k / 256, bytes of a block]      w  [n, k] bf16      k a multiple of the block's length (128 for groups of 128)
+//   blocks   [n, k / 32 or k / 256, bytes of a block]      w  [n, k] floats      k a multiple of the block's length (32 where it is quantised here)
 //   codes, scales, minima                          see `quantised.cuh`
 //   gated    1: a tile pairs eight gate rows with their eight up rows; only for products with epilogue 3 or 4
 //
@@ -36,19 +38,34 @@ struct Place {
     }
 };
 
-// bf16 weights, quantised on the way with scales that stand already in the planes.
+DEVICE float number(float x) { return x; }
+DEVICE float number(f16 x) { return widen(x); }
+DEVICE float number(bf16 x) { return widen(x); }
+
+// The largest code of a format that numbers are quantised to.
+template <class F>
+HOST_AND_DEVICE constexpr float largest_code() {
+    return F::CODE == Code::E4m3 ? 448.0f : F::BITS == 8 ? 127.0f : 7.0f;
+}
+
+// Float weights, quantised on the way.
+template <class T>
 struct Dense {
-    const bf16* w;
+    const T* w;
     u32 k;
 
+    DEVICE float at(u32 row, u32 column) const { return number(w[static_cast<u64>(row) * k + column]); }
     DEVICE float largest(u32 row, u32 from, u32 to) const {
         float best = 0.0f;
-        for (u32 i = from; i < to; i++) best = fmaxf(best, fabsf(widen(w[static_cast<u64>(row) * k + i])));
+        for (u32 i = from; i < to; i++) best = fmaxf(best, fabsf(at(row, i)));
         return best;
     }
-    DEVICE u32 code(u32 row, u32 column, float scale, float limit) const {
-        float q = scale > 0.0f ? widen(w[static_cast<u64>(row) * k + column]) / scale : 0.0f;
-        return static_cast<u32>(static_cast<i32>(rintf(fminf(fmaxf(q, -limit), limit))));
+    template <class F>
+    DEVICE u32 code(u32 row, u32 column, float scale) const {
+        constexpr float LIMIT = largest_code<F>();
+        float q = scale > 0.0f ? at(row, column) / scale : 0.0f;
+        if constexpr (F::CODE == Code::E4m3) return narrow_to_e4m3(q).bits;
+        return static_cast<u32>(static_cast<i32>(rintf(fminf(fmaxf(q, -LIMIT), LIMIT)))) + F::ZERO;
     }
 };
 
@@ -90,9 +107,10 @@ DEVICE f16* plane_entry(const Place& at, u8* plane, u32 group, u32 half) {
     return reinterpret_cast<f16*>(plane + scale_offset<F>(at.tile, at.step, at.k) + at.g * F::SCALE_BYTES) + place_in_entry<F>(group, half);
 }
 
-// Fills a plane of groups of 16 or 32; the lanes of a quad share the entries.
+// Fills a plane of groups; the lanes of a quad share the entries. An entry of two steps is written by the first of them.
 template <class F, class Value>
 DEVICE void write_plane(const Place& at, u8* plane, Value value) {
+    if (F::SCALE_SPAN > QUANT_STEP && at.step % 2 != 0) return;
     for (u32 entry = at.t; entry < 2 * F::STEP_GROUPS; entry += 4) {
         u32 group = entry / 2, half = entry % 2, row = at.row(half), column = at.step * QUANT_STEP + group * F::GROUP;
         *plane_entry<F>(at, plane, group, half) = row < at.n && column < at.k ? narrow_to_half(value(row, column)) : f16{0};
@@ -102,7 +120,7 @@ DEVICE void write_plane(const Place& at, u8* plane, Value value) {
 // Packs a GGUF matrix, row after row of blocks.
 template <class F, class Block>
 DEVICE void pack_blocks(const u8* blocks, u8* codes, u8* scales, u8* minima, u32 n, u32 k, u32 gated) {
-    static_assert(Block::CODE_BITS == F::BITS && Block::HAS_MINIMA == F::HAS_MINIMA && Block::GROUP == F::GROUP, "a format holds what the block says");
+    static_assert(Block::CODE_BITS == F::BITS && Block::HAS_MINIMA == F::HAS_MINIMA && F::GROUP % Block::GROUP == 0, "a format holds what the block says");
     // Eight bits are signed in the planes, and unsigned as a block's code.
     constexpr u32 FLIP = F::BITS == 8 ? 0x80 : 0;
     Place at(n, k, gated);
@@ -110,6 +128,44 @@ DEVICE void pack_blocks(const u8* blocks, u8* codes, u8* scales, u8* minima, u32
     write_codes<F>(at, codes, F::ZERO, [&](u32 row, u32 column) { return Block::code(block(row, column), column % Block::LEN) ^ FLIP; });
     write_plane<F>(at, scales, [&](u32 row, u32 column) { return Block::scale(block(row, column), column % Block::LEN); });
     if constexpr (F::HAS_MINIMA) write_plane<F>(at, minima, [&](u32 row, u32 column) { return Block::minimum(block(row, column), column % Block::LEN); });
+}
+
+// To four bits in groups of 128. The scales are found by each pair of steps for itself, and written by the first.
+template <class T>
+DEVICE void quantise_groups(const T* w, u8* codes, u8* scales, u32 n, u32 k, u32 gated) {
+    using F = Q4G128;
+    Place at(n, k, gated);
+    Dense<T> source{w, k};
+    u32 from = at.step / 2 * 128;
+    float rounded[2];
+    for (u32 half = 0; half < 2; half++) {
+        u32 row = at.row(half);
+        f16 scale = row < n ? narrow_to_half(source.largest(row, from, smaller(from + 128, k)) / largest_code<F>()) : f16{0};
+        rounded[half] = widen(scale);
+        if (at.t == 0 && at.step % 2 == 0) *plane_entry<F>(at, scales, 0, half) = scale;
+    }
+    u32 upper_row = at.row(1);
+    write_codes<F>(at, codes, F::ZERO, [&](u32 row, u32 column) { return source.template code<F>(row, column, rounded[row == upper_row]); });
+}
+
+// To eight bits. scales: f32 [n], found by each tile for itself, and written by the first of its row.
+template <class F, class T>
+DEVICE void quantise_rows(const T* w, u8* codes, float* scales, u32 n, u32 k, u32 gated) {
+    Place at(n, k, gated);
+    Dense<T> source{w, k};
+    float found[2];
+    for (u32 half = 0; half < 2; half++) {
+        u32 row = at.row(half);
+        // The four lanes of a row look at a quarter each.
+        u32 quarter = ceil_div(k, 4), from = smaller(at.t * quarter, k);
+        float best = row < n ? source.largest(row, from, smaller(from + quarter, k)) : 0.0f;
+        best = fmaxf(best, __shfl_xor_sync(ALL_LANES, best, 1));
+        best = fmaxf(best, __shfl_xor_sync(ALL_LANES, best, 2));
+        found[half] = best / largest_code<F>();
+        if (row < n && at.t == 0 && at.step == 0) scales[row] = found[half];
+    }
+    u32 upper_row = at.row(1);
+    write_codes<F>(at, codes, 0, [&](u32 row, u32 column) { return source.template code<F>(row, column, found[row == upper_row]); });
 }
 
 template <class F>
@@ -150,44 +206,22 @@ PACK_WITH_MINIMA(pack_q4_k, Q4G32Min, Q4_K)
 PACK_WITH_MINIMA(pack_q5_k, Q5G32Min, Q5_K)
 PACK(pack_q6_k, Q6G16, Q6_K)
 
-// The scales are found by each pair of steps for itself, and written by the first.
-KERNEL(32, 1) pack_q4g128(const bf16* w, u8* codes, u8* scales, u32 n, u32 k, u32 gated) {
-    using namespace pack_detail;
-    constexpr float LIMIT = 7.0f;
-    Place at(n, k, gated);
-    Dense source{w, k};
-    u32 from = at.step / 2 * 128;
-    float rounded[2];
-    for (u32 half = 0; half < 2; half++) {
-        u32 row = at.row(half);
-        f16 scale = row < n ? narrow_to_half(source.largest(row, from, smaller(from + 128, k)) / LIMIT) : f16{0};
-        rounded[half] = widen(scale);
-        if (at.t == 0 && at.step % 2 == 0) *plane_entry<Q4G128>(at, scales, 0, half) = scale;
-    }
-    u32 upper_row = at.row(1);
-    write_codes<Q4G128>(at, codes, 8, [&](u32 row, u32 column) { return source.code(row, column, rounded[row == upper_row], LIMIT) + 8; });
-}
+PACK(pack_q4_0_g128, Q4G128, Q4_0)
+PACK_WITH_MINIMA(pack_q4_1_g128, Q4G128Min, Q4_1)
 
-// scales: f32 [n], by its own row, found here by the first step of each tile.
-KERNEL(32, 1) pack_q8c(const bf16* w, u8* codes, float* scales, u32 n, u32 k, u32 gated) {
-    using namespace pack_detail;
-    constexpr float LIMIT = 127.0f;
-    Place at(n, k, gated);
-    Dense source{w, k};
-    float found[2];
-    for (u32 half = 0; half < 2; half++) {
-        u32 row = at.row(half);
-        // The four lanes of a row look at a quarter each.
-        u32 quarter = ceil_div(k, 4), from = smaller(at.t * quarter, k);
-        float best = row < n ? source.largest(row, from, smaller(from + quarter, k)) : 0.0f;
-        best = fmaxf(best, __shfl_xor_sync(ALL_LANES, best, 1));
-        best = fmaxf(best, __shfl_xor_sync(ALL_LANES, best, 2));
-        found[half] = best / LIMIT;
-        if (row < n && at.t == 0 && at.step == 0) scales[row] = found[half];
+#define QUANTISE(suffix, type)                                                                                        \
+    KERNEL(32, 1) pack_q4g128##suffix(const type* w, u8* codes, u8* scales, u32 n, u32 k, u32 gated) {                \
+        pack_detail::quantise_groups(w, codes, scales, n, k, gated);                                                  \
+    }                                                                                                                 \
+    KERNEL(32, 1) pack_q8c##suffix(const type* w, u8* codes, float* scales, u32 n, u32 k, u32 gated) {                \
+        pack_detail::quantise_rows<Q8Row>(w, codes, scales, n, k, gated);                                             \
+    }                                                                                                                 \
+    KERNEL(32, 1) pack_f8c##suffix(const type* w, u8* codes, float* scales, u32 n, u32 k, u32 gated) {                \
+        pack_detail::quantise_rows<F8Row>(w, codes, scales, n, k, gated);                                             \
     }
-    u32 upper_row = at.row(1);
-    write_codes<Q8Row>(at, codes, 0, [&](u32 row, u32 column) { return source.code(row, column, found[row == upper_row], LIMIT); });
-}
+QUANTISE(, bf16)
+QUANTISE(_f16, f16)
+QUANTISE(_f32, float)
 
 #define DEQUANTISE(name, format) \
     KERNEL(32, 1) name(const u8* codes, u8* scales, u8* minima, bf16* out, u32 n, u32 k, u32 gated) { pack_detail::dequantise<format>(codes, scales, minima, out, n, k, gated); }
@@ -200,3 +234,4 @@ DEQUANTISE(dequantise_q5g32z, Q5G32Min)
 DEQUANTISE(dequantise_q6g16, Q6G16)
 DEQUANTISE(dequantise_q8g32, Q8G32)
 DEQUANTISE(dequantise_q8c, Q8Row)
+DEQUANTISE(dequantise_f8c, F8Row)

@@ -17,7 +17,7 @@
 //   minima         as the scales
 //
 // n is rounded up to 16, k to 64 (128 where groups are): what is added has scale zero. A value is scale * (code - 8) for 4 bits (16
-// for 5, 32 for 6), scale * code + minimum where there are minima, scale * code for 8 bits (signed).
+// for 5, 32 for 6), scale * code + minimum where there are minima, scale * code for 8 bits (signed, or e4m3).
 //
 // With groups of 16 a k16 step must be one group: there lane t owns columns 16 s + 4 t .. of step s, of the activations too.
 //
@@ -25,14 +25,19 @@
 // weight has 2^-9. Bits a weight: Q4_0 4.5; Q4_1 and Q4_K 5; Q5_0 5.5; Q5_1 and Q5_K 6; Q6_K 7; Q8_0 8.5 (in the file Q4_K has 4.5,
 // Q5_K 5.5, Q6_K 6.56).
 #pragma once
+#include "e4m3.cuh"
 #include "product.cuh"
 
 constexpr u32 QUANT_STEP = 64;
 
-template <u32 BITS_, u32 GROUP_, bool HAS_MINIMA_>
+// What a code is: an integer, or an e4m3 by its bits.
+enum class Code { Integer, E4m3 };
+
+template <u32 BITS_, u32 GROUP_, bool HAS_MINIMA_, Code CODE_ = Code::Integer>
 struct Format {
     static constexpr u32 BITS = BITS_, GROUP = GROUP_;
     static constexpr bool HAS_MINIMA = HAS_MINIMA_;
+    static constexpr Code CODE = CODE_;
     // 16-byte pieces of codes a lane owns of one tile, and bytes of the bits above the fourth.
     static constexpr u32 CODE_PIECES = BITS == 8 ? 2 : 1, EXTRA_BYTES = BITS == 5 ? 4 : BITS == 6 ? 8 : 0;
     static constexpr u32 EXTRA_AT = CODE_PIECES * WARP * 16, TILE_CODE_BYTES = EXTRA_AT + WARP * EXTRA_BYTES;
@@ -58,6 +63,7 @@ using Q5G32Min = Format<5, 32, true>;
 using Q6G16 = Format<6, 16, false>;
 using Q8G32 = Format<8, 32, false>;
 using Q8Row = Format<8, WHOLE_ROW, false>;
+using F8Row = Format<8, WHOLE_ROW, false, Code::E4m3>;
 
 // First of the four columns, of a step of 64, that lane t of a quad owns of k16 step `s`.
 template <class F>
@@ -139,6 +145,13 @@ DEVICE u32 widen_codes_8(u32 word) {
     return fma_bf16x2(mask_and_fill(word, 0x007f007fu, 0x43004300u), 0x3f803f80u, mask_and_fill(word, 0x00800080u, 0xc300c300u));
 }
 
+// Bytes 0 and 2 of `word` to bf16, exactly.
+template <class F>
+DEVICE u32 widen_two_bytes(u32 word) {
+    if constexpr (F::CODE == Code::E4m3) return widen_e4m3_upper(word << 8);
+    return widen_codes_8(word);
+}
+
 // The fragment of k16 step `step` (0..4) out of what a lane holds of a tile.
 template <class F>
 DEVICE Fragment widen_step(const Codes<F>& codes, u32 step) {
@@ -147,7 +160,7 @@ DEVICE Fragment widen_step(const Codes<F>& codes, u32 step) {
     } else {
         const Vec16& p = codes.pieces[step / 2];
         u32 first = step % 2 ? p.z : p.x, second = step % 2 ? p.w : p.y;
-        return Fragment{{widen_codes_8(first), widen_codes_8(first >> 8), widen_codes_8(second), widen_codes_8(second >> 8)}};
+        return Fragment{{widen_two_bytes<F>(first), widen_two_bytes<F>(first >> 8), widen_two_bytes<F>(second), widen_two_bytes<F>(second >> 8)}};
     }
 }
 
@@ -171,6 +184,7 @@ DEVICE float code_value(const Codes<F>& codes, u32 s, u32 i) {
     u32 half = i / 4, odd = i % 2, r = half + i % 4 / 2 * 2;
     if constexpr (F::BITS == 8) {
         u32 byte = word_at(codes.pieces[s / 2], s % 2 * 2 + i % 4 / 2) >> 8 * (half + odd * 2) & 255;
+        if constexpr (F::CODE == Code::E4m3) return low_half(widen_e4m3_upper(byte << 8));
         return static_cast<float>(static_cast<i32>(byte << 24) >> 24);
     } else {
         u32 code = word_at(codes.pieces[0], s) >> 4 * (r + odd * 4) & 15;

@@ -95,6 +95,13 @@ pub enum KernelError {
         name: &'static str,
     },
 
+    /// Products on the CPU do not take such weights.
+    #[error("{what} weights are served on a GPU only; take int8 or int4 on the CPU")]
+    GpuOnly {
+        /// What they would be quantised to.
+        what: crate::weight::Quantisation,
+    },
+
     /// An op has no form for a GPU.
     #[cfg(feature = "cuda")]
     #[error("{op} is computed on the CPU only; choose the device `cpu` for this model")]

@@ -43,4 +43,4 @@ pub use feed::{SAMPLED_FLAG, TokenFeed};
 pub use kv::{KvLayout, PagedKv};
 pub use recorded::RecordedSteps;
 pub use tensor::{DType, Tensor, TensorView, TensorViewMut};
-pub use weight::{ComputeType, PackedWeight, WeightSource, WeightType};
+pub use weight::{ComputeType, PackedWeight, Quantisation, WeightSource, WeightType};

@@ -19,10 +19,15 @@ use crate::error::KernelError;
 
 pub(crate) mod block;
 mod dequantise;
+mod encode;
+mod quantisation;
 mod weight_type;
 
 pub use dequantise::dequantise;
 pub(crate) use dequantise::{decode_block, decode_numbers};
+pub use encode::encode;
+pub(crate) use encode::encode_numbers;
+pub use quantisation::Quantisation;
 pub use weight_type::WeightType;
 
 /// Numbers that a CPU's products take at once along `k`: activations share a scale.
@@ -100,6 +105,9 @@ pub enum ComputeType {
     F16,
     /// Everything in bf16, rounded to nearest even.
     BF16,
+    /// Floats quantised, whose columns are a multiple of [`Quantisation::COLUMNS`]; sources that are quantised already
+    /// in the type in which they are stored.
+    Quantised(Quantisation),
 }
 
 /// A weight `[n, k]` on a device, packed for its products.
@@ -123,8 +131,8 @@ impl PackedWeight {
     ///
     /// # Errors
     ///
-    /// [`KernelError::Shape`] if `k` differs, [`KernelError::Invalid`] if there is no source,
-    /// [`KernelError::OutOfMemory`].
+    /// [`KernelError::Shape`] if `k` differs; [`KernelError::Invalid`] if there is no source, or if its columns cannot be
+    /// quantised; [`KernelError::GpuOnly`] for a quantisation that the CPU has not; [`KernelError::OutOfMemory`].
     pub fn pack(
         device: &Device,
         sources: &[WeightSource<'_>],
@@ -139,6 +147,11 @@ impl PackedWeight {
         for source in sources {
             crate::error::expect_shape("weight", source.shape(), [source.n, first.k])?;
             n += source.n;
+        }
+        if matches!(compute_type, ComputeType::Quantised(_)) && !first.k.is_multiple_of(Quantisation::COLUMNS)
+        {
+            let (name, rule) = ("columns of a weight to be quantised", "be a multiple of 32");
+            return Err(KernelError::Invalid { name, value: first.k, rule });
         }
         let storage = match device {
             Device::Cpu(cpu) => PackedStorage::Cpu(CpuWeight::pack(cpu, sources, compute_type)?),

@@ -6,13 +6,10 @@
 use std::borrow::Cow;
 
 use spillway_kernels::WeightType;
+use spillway_kernels::weight::encode;
 
 use crate::sampling::philox4x32_10;
 use crate::tensor_source::TensorData;
-
-mod quantise;
-
-pub(crate) use quantise::encode_rows;
 
 /// The usual standard deviation of a fresh model.
 const STANDARD_DEVIATION: f32 = 0.02;
@@ -78,7 +75,7 @@ impl DummyWeights {
                         let first_row = part_idx * part_rows + group_idx * rows_per_group;
                         let values = &mut values[..group.len() / row_bytes * columns];
                         self.fill(key, (first_row * columns) as u64, values);
-                        encode_rows(weight_type, values, group);
+                        encode(weight_type, values, group).expect("a group's bytes are whole rows");
                     }
                 });
             }

@@ -7,7 +7,7 @@
 use crate::error::KernelError;
 use crate::tensor::buffer::HostBuffer;
 use crate::weight::block::BlockForm;
-use crate::weight::{ComputeType, WeightSource, WeightType, decode_block};
+use crate::weight::{ComputeType, WeightSource, WeightType, decode_block, decode_numbers, encode_numbers};
 
 use super::CpuDevice;
 use super::disjoint::Disjoint;
@@ -47,11 +47,19 @@ impl CpuWeight {
         sources: &[WeightSource<'_>],
         compute_type: ComputeType,
     ) -> Result<Self, KernelError> {
+        let quantised_type = match compute_type {
+            ComputeType::Quantised(what) => Some(what.cpu_type().ok_or(KernelError::GpuOnly { what })?),
+            ComputeType::Stored | ComputeType::F32 | ComputeType::F16 | ComputeType::BF16 => None,
+        };
         let packed_type = |source: &WeightSource<'_>| match compute_type {
             ComputeType::Stored => source.weight_type(),
             ComputeType::F32 => WeightType::F32,
             ComputeType::F16 => WeightType::F16,
             ComputeType::BF16 => WeightType::BF16,
+            ComputeType::Quantised(_) => match (BlockForm::of(source.weight_type()), quantised_type) {
+                (None, Some(quantised_type)) => quantised_type,
+                _ => source.weight_type(),
+            },
         };
         let mut parts = Vec::new();
         let mut first_row = 0;
@@ -118,7 +126,14 @@ impl WeightPart {
             // SAFETY: units are panels, and panels do not overlap.
             let target = unsafe { bytes.part(start..start + layout.panel_bytes) };
             let first = panel * LANES;
-            pack_panel(cpu, layout, &rows[first..n.min(first + LANES)], target);
+            let rows = &rows[first..n.min(first + LANES)];
+            if BlockForm::of(weight_type).is_some() && rows.iter().any(|(stored, _)| *stored != weight_type) {
+                let blocks = quantised_rows(weight_type, k, rows);
+                let rows: Vec<_> = blocks.iter().map(|row| (weight_type, row.as_slice())).collect();
+                pack_panel(cpu, layout, &rows, target);
+            } else {
+                pack_panel(cpu, layout, rows, target);
+            }
         });
         Ok(Self { panels, layout, first_row, n })
     }
@@ -155,6 +170,19 @@ impl WeightPart {
             }),
         }
     }
+}
+
+/// Rows of `k` numbers of any type as blocks of a quantised one, of which `k` is a whole number.
+fn quantised_rows(weight_type: WeightType, k: usize, rows: &[(WeightType, &[u8])]) -> Vec<Vec<u8>> {
+    let mut numbers = vec![0.0; k];
+    let row_bytes = k / weight_type.block_len() * weight_type.block_bytes();
+    let quantised = rows.iter().map(|(stored, bytes)| {
+        decode_numbers(*stored, bytes, &mut numbers);
+        let mut blocks = vec![0; row_bytes];
+        encode_numbers(weight_type, &numbers, &mut blocks);
+        blocks
+    });
+    quantised.collect()
 }
 
 /// Writes up to sixteen rows as one panel.

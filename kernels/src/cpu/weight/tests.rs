@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ops::testing::{Random, assert_same_bits};
-use crate::weight::dequantise;
+use crate::weight::{Quantisation, dequantise};
 
 /// Any bytes are blocks, but for scales that are no numbers.
 #[test]
@@ -30,6 +30,48 @@ fn rows_of_every_type_read_back_as_their_format_defines_them() {
             }
         }
     }
+}
+
+#[test]
+fn floats_are_quantised_to_what_encoding_their_rows_gives_and_blocks_stay_as_they_are() {
+    let mut random = Random(3);
+    let (n, k) = (21, 96);
+    let cpu = CpuDevice::all_for_tests(2).remove(0);
+    for what in [Quantisation::Int8, Quantisation::Int4] {
+        let weight_type = what.cpu_type().expect("the CPU has it");
+        for stored in [WeightType::F32, WeightType::F16, WeightType::BF16, WeightType::Q5_1] {
+            let numbers: Vec<f32> = (0..n * k).map(|_| random.number()).collect();
+            let mut bytes = vec![0; n * stored.row_bytes(k).expect("whole blocks")];
+            encode_numbers(stored, &numbers, &mut bytes);
+            let source = WeightSource::new(stored, [n, k], &bytes).expect("bytes fit");
+            let weight = CpuWeight::pack(&cpu, &[source], ComputeType::Quantised(what)).expect("packs");
+            let (mut values, mut expected) = (vec![0.0; k], vec![0.0; k]);
+            for row in 0..n {
+                dequantise(stored, source.row(row), &mut expected).expect("whole blocks");
+                if BlockForm::of(stored).is_none() {
+                    let mut blocks = vec![0; weight_type.row_bytes(k).expect("whole blocks")];
+                    encode_numbers(weight_type, &expected, &mut blocks);
+                    dequantise(weight_type, &blocks, &mut expected).expect("whole blocks");
+                }
+                weight.read_row(row, &mut values);
+                assert_same_bits(&format!("{stored} to {what}, row {row}"), &values, &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_cpu_cannot_quantise_to_is_refused() {
+    let cpu = CpuDevice::all_for_tests(1).remove(0);
+    let source = WeightSource::new(WeightType::F32, [1, 32], &[0; 128]).expect("bytes fit");
+    let error = CpuWeight::pack(&cpu, &[source], ComputeType::Quantised(Quantisation::Fp8));
+    let error = error.expect_err("there are no such products").to_string();
+    assert_eq!(error, "fp8 weights are served on a GPU only; take int8 or int4 on the CPU");
+    let device = crate::Device::Cpu(cpu);
+    let source = WeightSource::new(WeightType::F32, [1, 40], &[0; 160]).expect("bytes fit");
+    let error = crate::PackedWeight::pack(&device, &[source], ComputeType::Quantised(Quantisation::Int8));
+    let error = error.expect_err("no whole blocks").to_string();
+    assert_eq!(error, "`columns of a weight to be quantised` is 40, but must be a multiple of 32");
 }
 
 /// Memory decides how fast one row is computed, so no form may be wasteful.

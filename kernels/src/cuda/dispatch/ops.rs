@@ -8,7 +8,7 @@ use super::batch::CudaBatch;
 use super::feed::CudaFeed;
 use crate::cuda::ops::linear::ProductOutput;
 use crate::cuda::ops::rows::{self, Delta, Gate, HeadShape, Rope, RopePairs};
-use crate::cuda::ops::stacked::{QuantisedSources, StackedWeight};
+use crate::cuda::ops::stacked::{SourcesKept, StackedWeight};
 use crate::cuda::{CudaDevice, CudaError};
 use crate::error::KernelError;
 use crate::kv::{KvLayout, PagedKv};
@@ -17,7 +17,7 @@ use crate::tensor::{DType, TensorView, TensorViewMut};
 use crate::weight::{ComputeType, PackedWeight, WeightSource};
 
 /// Copies checked sources up, one below the other: quantised ones as they are, where products take their type, and
-/// the others as bf16.
+/// the others as bf16 or quantised.
 pub(crate) fn pack(
     device: &CudaDevice,
     sources: &[WeightSource<'_>],
@@ -29,13 +29,14 @@ pub(crate) fn pack(
         found: found.to_owned(),
         supported: "auto or bf16",
     };
-    let quantised = match compute_type {
-        ComputeType::Stored => QuantisedSources::Kept,
-        ComputeType::BF16 => QuantisedSources::Widened,
+    let kept = match compute_type {
+        ComputeType::Stored => SourcesKept::AsStored,
+        ComputeType::BF16 => SourcesKept::Widened,
+        ComputeType::Quantised(quantisation) => SourcesKept::Quantised(quantisation),
         ComputeType::F32 => return Err(refused("f32")),
         ComputeType::F16 => return Err(refused("f16")),
     };
-    StackedWeight::pack(device, sources, quantised)
+    StackedWeight::pack(device, sources, kept)
 }
 
 /// See [`crate::ops::embed`]. Begins a step.

@@ -1,7 +1,7 @@
 //! Formats of quantised weights on the device: bits, planes, kernels, sizes.
 
 use super::super::functions::Kernel;
-use crate::weight::WeightType;
+use crate::weight::{Quantisation, WeightType};
 
 /// Rows of a tile, and columns of a step.
 pub(super) const TILE: [usize; 2] = [16, 64];
@@ -27,6 +27,8 @@ pub enum QuantisedFormat {
     Q8Group32,
     /// 8 bits, an f32 scale for each row; 8 bits a weight.
     Q8Row,
+    /// Floats of 8 bits (e4m3), an f32 scale for each row; 8 bits a weight.
+    F8Row,
 }
 
 /// What a scale stands for.
@@ -54,7 +56,7 @@ pub(super) struct FormatParts {
 
 impl QuantisedFormat {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Q4Group32,
         Self::Q4Group32Min,
         Self::Q4Group128,
@@ -64,6 +66,7 @@ impl QuantisedFormat {
         Self::Q6Group16,
         Self::Q8Group32,
         Self::Q8Row,
+        Self::F8Row,
     ];
 
     /// The format that holds a file's type as it is; none for floats, `Q2_K` and `Q3_K`.
@@ -76,6 +79,15 @@ impl QuantisedFormat {
             WeightType::Q6K => Some(Self::Q6Group16),
             WeightType::Q8_0 => Some(Self::Q8Group32),
             WeightType::F32 | WeightType::F16 | WeightType::BF16 | WeightType::Q2K | WeightType::Q3K => None,
+        }
+    }
+
+    /// The format that floats are quantised to.
+    pub fn of_quantisation(quantisation: Quantisation) -> Self {
+        match quantisation {
+            Quantisation::Int8 => Self::Q8Row,
+            Quantisation::Int4 => Self::Q4Group128,
+            Quantisation::Fp8 => Self::F8Row,
         }
     }
 
@@ -153,6 +165,14 @@ impl QuantisedFormat {
                 Kernel::LinearTileQ8c,
                 Kernel::DequantiseQ8c,
             ),
+            Self::F8Row => (
+                1024,
+                Plane::Rows,
+                false,
+                [Kernel::LinearF8cM8, Kernel::LinearF8cM16, Kernel::LinearF8cM32],
+                Kernel::LinearTileF8c,
+                Kernel::DequantiseF8c,
+            ),
         };
         FormatParts { tile_code_bytes, plane, has_minima, skinny, tile, dequantise }
     }
@@ -212,6 +232,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_quantised_number_takes_the_bits_that_are_told() {
+        for quantisation in Quantisation::ALL {
+            let bytes = QuantisedFormat::of_quantisation(quantisation).size_bytes([1024, 4096]);
+            let bits = 8.0 * bytes as f64 / (1024.0 * 4096.0);
+            // A scale for each row is left out.
+            assert!((bits - quantisation.gpu_bits()).abs() < 0.01, "{quantisation}: {bits}");
+        }
+    }
+
+    #[test]
     fn sizes_and_shared_memory_are_those_of_the_table_in_abi_md() {
         let of = |format: QuantisedFormat| {
             let shared = [1, 2, 4].map(|col_tiles| format.parts().skinny_shared_bytes(col_tiles));
@@ -227,8 +257,9 @@ mod tests {
         assert_eq!(of(QuantisedFormat::Q6Group16), (14, [114_688, 147_456, 212_992]));
         assert_eq!(of(QuantisedFormat::Q8Group32), (17, [114_688, 147_456, 212_992]));
         assert_eq!(of(QuantisedFormat::Q8Row), (16, [98_304, 131_072, 196_608]));
+        assert_eq!(of(QuantisedFormat::F8Row), (16, [98_304, 131_072, 196_608]));
         let tile = QuantisedFormat::ALL.map(|format| format.parts().tile_shared_bytes());
-        let expected = [83_968, 90_112, 80_896, 83_968, 87_040, 93_184, 96_256, 96_256, 90_112];
+        let expected = [83_968, 90_112, 80_896, 83_968, 87_040, 93_184, 96_256, 96_256, 90_112, 90_112];
         assert_eq!(tile, expected);
     }
 }

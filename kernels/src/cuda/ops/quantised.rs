@@ -102,8 +102,7 @@ fn launch_shape(device: &CudaDevice, w: &QuantisedWeight, m: usize) -> (Kernel, 
 ///
 /// # Errors
 ///
-/// [`CudaError::Shape`]; [`CudaError::Unsupported`] for a weight that was not packed from a file's blocks,
-/// or whose rows stand for a gate.
+/// [`CudaError::Shape`]; [`CudaError::Unsupported`] for a weight whose rows stand for a gate.
 pub fn embed(
     device: &CudaDevice,
     tokens: DeviceSlice<'_, u32>,
@@ -112,22 +111,21 @@ pub fn embed(
     residual: &mut DeviceSliceMut<'_, f32>,
 ) -> Result<(), CudaError> {
     const OP: &str = "embed";
-    let kernel = match (w.order(), w.format()) {
-        (RowOrder::Plain, QuantisedFormat::Q4Group32) => Kernel::EmbedPackedQ4g32,
-        (RowOrder::Plain, QuantisedFormat::Q4Group32Min) => Kernel::EmbedPackedQ4g32z,
-        (RowOrder::Plain, QuantisedFormat::Q5Group32) => Kernel::EmbedPackedQ5g32,
-        (RowOrder::Plain, QuantisedFormat::Q5Group32Min) => Kernel::EmbedPackedQ5g32z,
-        (RowOrder::Plain, QuantisedFormat::Q6Group16) => Kernel::EmbedPackedQ6g16,
-        (RowOrder::Plain, QuantisedFormat::Q8Group32) => Kernel::EmbedPackedQ8g32,
-        (
-            RowOrder::Plain,
-            QuantisedFormat::Q4Group128 | QuantisedFormat::Q4Group128Min | QuantisedFormat::Q8Row,
-        )
-        | (RowOrder::Gated, _) => {
-            let (what, found) = ("table", format!("{:?}, {:?}", w.format(), w.order()));
-            let supported = "a file's blocks in plain order";
-            return Err(CudaError::Unsupported { op: OP, what, found, supported });
-        }
+    if w.order() == RowOrder::Gated {
+        let (what, found) = ("order of the table's rows", format!("{:?}", w.order()));
+        return Err(CudaError::Unsupported { op: OP, what, found, supported: "plain" });
+    }
+    let kernel = match w.format() {
+        QuantisedFormat::Q4Group32 => Kernel::EmbedPackedQ4g32,
+        QuantisedFormat::Q4Group32Min => Kernel::EmbedPackedQ4g32z,
+        QuantisedFormat::Q4Group128 => Kernel::EmbedPackedQ4g128,
+        QuantisedFormat::Q4Group128Min => Kernel::EmbedPackedQ4g128z,
+        QuantisedFormat::Q5Group32 => Kernel::EmbedPackedQ5g32,
+        QuantisedFormat::Q5Group32Min => Kernel::EmbedPackedQ5g32z,
+        QuantisedFormat::Q6Group16 => Kernel::EmbedPackedQ6g16,
+        QuantisedFormat::Q8Group32 => Kernel::EmbedPackedQ8g32,
+        QuantisedFormat::Q8Row => Kernel::EmbedPackedQ8c,
+        QuantisedFormat::F8Row => Kernel::EmbedPackedF8c,
     };
     let k = w.shape()[1];
     expect_equal(OP, "elements of residual", residual.len(), tokens.len() * k)?;

@@ -9,11 +9,12 @@ use super::super::buffer::{DeviceBuffer, DeviceSlice, DeviceSliceMut};
 use super::super::device::CudaDevice;
 use super::super::error::{CudaError, expect_equal};
 use super::embedding::{self, EmbeddingTable};
-use super::format::QuantisedFormat;
+use super::format::{QuantisedFormat, TILE};
 use super::linear::{self, OutputColumns, Product, ProductOutput};
 use super::packed::{QuantisedWeight, RowOrder};
 use super::quantised::{self, QuantisedProduct};
-use crate::weight::{WeightSource, WeightType, decode_numbers};
+use crate::weight::block::BlockForm;
+use crate::weight::{Quantisation, WeightSource, WeightType, decode_numbers};
 
 const OP: &str = "a weight on the GPU";
 
@@ -35,6 +36,25 @@ enum Part {
 }
 
 impl Part {
+    /// Packs sources of which the same becomes.
+    fn pack(device: &CudaDevice, kept: Kept, sources: &[WeightSource<'_>]) -> Result<Self, CudaError> {
+        let k = sources[0].shape()[1];
+        let num_rows = sources.iter().map(|source| source.shape()[0]).sum();
+        match kept {
+            Kept::Bf16 => Ok(Self::Bf16(widened(device, sources, [num_rows, k])?, num_rows)),
+            Kept::Blocks(weight_type, format) => {
+                let blocks = sources.iter().map(WeightSource::bytes).collect::<Vec<&[u8]>>().concat();
+                let kept_in = (weight_type, format);
+                let weight =
+                    QuantisedWeight::pack_as(device, kept_in, [num_rows, k], RowOrder::Plain, &blocks)?;
+                Ok(Self::Quantised(weight))
+            }
+            Kept::Quantised(format) => {
+                Ok(Self::Quantised(QuantisedWeight::quantise_sources(device, format, sources)?))
+            }
+        }
+    }
+
     fn num_rows(&self) -> usize {
         match self {
             Self::Bf16(_, num_rows) => *num_rows,
@@ -43,37 +63,79 @@ impl Part {
     }
 }
 
-/// What becomes of quantised sources.
+/// What becomes of sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QuantisedSources {
-    /// They stay as they are, where there is a format for their type.
-    Kept,
-    /// They are widened to bf16.
+pub enum SourcesKept {
+    /// Quantised ones stay as they are, where there is a format for their type; floats become bf16.
+    AsStored,
+    /// Everything is widened to bf16.
     Widened,
+    /// Floats are quantised; quantised ones stay as they are.
+    Quantised(Quantisation),
 }
 
-/// The quantised type a source is kept in, if it is: neighbours that agree become one part.
-fn kept_type(sources: QuantisedSources, weight_type: WeightType) -> Option<WeightType> {
-    match sources {
-        QuantisedSources::Kept => QuantisedFormat::of_blocks(weight_type).map(|_| weight_type),
-        QuantisedSources::Widened => None,
+/// What becomes of one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Bf16,
+    Blocks(WeightType, QuantisedFormat),
+    Quantised(QuantisedFormat),
+}
+
+impl Kept {
+    fn of(sources: SourcesKept, source: &WeightSource<'_>) -> Self {
+        let weight_type = source.weight_type();
+        let is_float = BlockForm::of(weight_type).is_none();
+        match (sources, QuantisedFormat::of_blocks(weight_type)) {
+            (SourcesKept::Quantised(what), _) if is_float => {
+                Self::Quantised(QuantisedFormat::of_quantisation(what))
+            }
+            (SourcesKept::AsStored | SourcesKept::Quantised(_), Some(format)) => {
+                Self::Blocks(weight_type, longest_groups(source).unwrap_or(format))
+            }
+            (SourcesKept::AsStored | SourcesKept::Quantised(_), None) | (SourcesKept::Widened, _) => {
+                Self::Bf16
+            }
+        }
+    }
+
+    /// Whether what is below `source` may go on in the same part: rows that are quantised by a file's pieces begin
+    /// with a tile.
+    fn goes_on_after(self, source: &WeightSource<'_>) -> bool {
+        !matches!(self, Self::Quantised(_)) || source.shape()[0].is_multiple_of(TILE[0])
     }
 }
 
+/// The format in groups of 128 for blocks of which each four of a row have one scale and one minimum, which is how AWQ
+/// and GPTQ arrive here: the same numbers in fewer bytes. Other files differ within a few blocks.
+fn longest_groups(source: &WeightSource<'_>) -> Option<QuantisedFormat> {
+    const BLOCKS_OF_GROUP: usize = 4;
+    let (format, head_bytes) = match source.weight_type() {
+        WeightType::Q4_0 => (QuantisedFormat::Q4Group128, 2),
+        WeightType::Q4_1 => (QuantisedFormat::Q4Group128Min, 4),
+        _ => return None,
+    };
+    let block_bytes = source.weight_type().block_bytes();
+    let is_alike = |group: &[u8]| {
+        group.chunks_exact(block_bytes).all(|block| block[..head_bytes] == group[..head_bytes])
+    };
+    (0..source.shape()[0])
+        .all(|row_idx| source.row(row_idx).chunks(BLOCKS_OF_GROUP * block_bytes).all(is_alike))
+        .then_some(format)
+}
+
 impl StackedWeight {
-    /// Copies sources of equal `k` up. Floats become bf16, and `Q2_K` and `Q3_K` in any case
-    /// ([`WeightType::is_widened_on_gpu`]).
+    /// Copies sources of equal `k` up. `Q2_K` and `Q3_K` become bf16 in any case ([`WeightType::is_widened_on_gpu`]).
     ///
     /// # Errors
     ///
-    /// [`CudaError::Shape`] if `k` differs, [`CudaError::Unsupported`] unless `k` is a multiple of 8 or if
-    /// there is no source, [`CudaError::ArenaFull`].
+    /// [`CudaError::Shape`] if `k` differs; [`CudaError::Unsupported`] unless `k` is a multiple of 8, and of 32 where
+    /// floats are quantised, or if there is no source; [`CudaError::ArenaFull`].
     pub fn pack(
         device: &CudaDevice,
         sources: &[WeightSource<'_>],
-        quantised: QuantisedSources,
+        kept: SourcesKept,
     ) -> Result<Self, CudaError> {
-        let kept = |source: &WeightSource<'_>| kept_type(quantised, source.weight_type());
         let Some(first) = sources.first() else {
             let found = "0".to_owned();
             return Err(CudaError::Unsupported { op: OP, what: "sources", found, supported: "at least 1" });
@@ -83,25 +145,20 @@ impl StackedWeight {
             let (what, supported) = ("columns", "a multiple of 8");
             return Err(CudaError::Unsupported { op: OP, what, found: k.to_string(), supported });
         }
-        let mut parts = Vec::new();
         let mut n = 0;
-        for alike in sources.chunk_by(|a, b| kept(a) == kept(b)) {
-            let mut num_rows = 0;
-            for source in alike {
-                expect_equal(OP, "columns of a source", source.shape()[1], k)?;
-                num_rows += source.shape()[0];
-            }
-            parts.push(match kept(&alike[0]) {
-                Some(weight_type) => {
-                    let blocks = alike.iter().map(WeightSource::bytes).collect::<Vec<&[u8]>>().concat();
-                    let shape = [num_rows, k];
-                    let weight = QuantisedWeight::pack(device, weight_type, shape, RowOrder::Plain, &blocks)?;
-                    Part::Quantised(weight)
-                }
-                None => Part::Bf16(widened(device, alike, [num_rows, k])?, num_rows),
-            });
-            n += num_rows;
+        for source in sources {
+            expect_equal(OP, "columns of a source", source.shape()[1], k)?;
+            n += source.shape()[0];
         }
+        let kept: Vec<(Kept, WeightSource<'_>)> =
+            sources.iter().map(|source| (Kept::of(kept, source), *source)).collect();
+        let parts = kept
+            .chunk_by(|(one, source), (next, _)| one == next && one.goes_on_after(source))
+            .map(|alike| {
+                let sources: Vec<WeightSource<'_>> = alike.iter().map(|(_, source)| *source).collect();
+                Part::pack(device, alike[0].0, &sources)
+            })
+            .collect::<Result<_, _>>()?;
         Ok(Self { parts, shape: [n, k] })
     }
 
@@ -211,6 +268,13 @@ fn widened(
     let mut start = 0;
     for source in sources {
         let num_rows = source.shape()[0];
+        if source.weight_type() == WeightType::BF16 {
+            let target = rows.as_mut_slice().slice(start..start + num_rows * k);
+            let mut target = target.cast().expect("two bytes are a whole number of bytes");
+            device.upload(source.bytes(), &mut target)?;
+            start += num_rows * k;
+            continue;
+        }
         for first_row in (0..num_rows).step_by(piece_rows) {
             piece.clear();
             for row_idx in first_row..(first_row + piece_rows).min(num_rows) {

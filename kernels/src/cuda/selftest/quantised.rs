@@ -10,7 +10,7 @@ use super::super::ops::quantised::{self, QuantisedProduct};
 use super::embedding::random_weight;
 use super::linear::operations;
 use super::{Check, Run, reference, widen};
-use crate::weight::{WeightType, dequantise};
+use crate::weight::{Quantisation, WeightType, dequantise};
 
 /// Outputs in f32: scales and minima of groups are rounded to f16, half a step of which is 2^-12 of them.
 const F32_LIMIT: f64 = 4e-3;
@@ -34,7 +34,8 @@ pub(super) fn run<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaErro
                 from_blocks(run, weight_type, dims)?;
             }
         }
-        for format in [QuantisedFormat::Q4Group128, QuantisedFormat::Q8Row] {
+        for quantisation in Quantisation::ALL {
+            let format = QuantisedFormat::of_quantisation(quantisation);
             from_bf16(run, format, dims)?;
         }
     }
@@ -86,7 +87,11 @@ fn from_bf16<F: FnMut(&Check)>(
     weight.dequantise(run.device, &mut out.as_mut_slice())?;
     let values = run.values(&out)?;
     let name = format!("{format:?} m {m} n {n} k {k}");
-    let step = if format == QuantisedFormat::Q8Row { 0.01 } else { 0.16 };
+    let step = match format {
+        QuantisedFormat::Q8Row => 0.01,
+        QuantisedFormat::F8Row => 0.063,
+        _ => 0.16,
+    };
     run.compare("quantise", name.clone(), &values, &widen(&w_host), step);
     products(run, &name, &weight, &values, m)
 }
@@ -110,7 +115,7 @@ fn products<F: FnMut(&Check)>(
     // A value that dequantising has rounded to bf16 is off by half a step of its last place.
     // The product of many rows does so itself.
     let is_rounded = m > MAX_SKINNY_ROWS
-        || [QuantisedFormat::Q4Group128, QuantisedFormat::Q8Row].contains(&weight.format());
+        || Quantisation::ALL.map(QuantisedFormat::of_quantisation).contains(&weight.format());
     let limit = if is_rounded { ROUNDED_LIMIT } else { F32_LIMIT };
     run.compare("linear, quantised", name.to_owned(), &out, &expected, limit);
 

@@ -1,5 +1,9 @@
 //! The kernels' mathematics in f64, in plain loops.
 
+use half::f16;
+
+use crate::weight::Quantisation;
+
 /// `y = x w^T + bias`, `[m, n]`.
 pub(super) fn linear(x: &[f64], w: &[f64], bias: Option<&[f64]>, [m, n, k]: [usize; 3]) -> Vec<f64> {
     let mut out = vec![0.0; m * n];
@@ -11,6 +15,39 @@ pub(super) fn linear(x: &[f64], w: &[f64], bias: Option<&[f64]>, [m, n, k]: [usi
         }
     }
     out
+}
+
+/// Rounds rows of `k` numbers, symmetrically, as loading does: with the kernels' own f32 for scales, so that a number at
+/// the middle of two codes goes to the same side.
+pub(super) fn quantise(quantisation: Quantisation, numbers: &mut [f32], k: usize) {
+    let (group, largest_code) = match quantisation {
+        Quantisation::Int8 => (k, 127.0),
+        Quantisation::Int4 => (128, 7.0),
+        Quantisation::Fp8 => (k, 448.0),
+    };
+    for numbers in numbers.chunks_mut(k).flat_map(|row| row.chunks_mut(group)) {
+        let largest = numbers.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        let scale = match quantisation {
+            Quantisation::Int8 | Quantisation::Fp8 => largest / largest_code,
+            Quantisation::Int4 => f16::from_f32(largest / largest_code).to_f32(),
+        };
+        for number in numbers {
+            let code = if scale > 0.0 { (*number / scale).clamp(-largest_code, largest_code) } else { 0.0 };
+            *number = scale * code_of(quantisation, code);
+        }
+    }
+}
+
+/// The code nearest to a number that is in range.
+fn code_of(quantisation: Quantisation, x: f32) -> f32 {
+    match quantisation {
+        Quantisation::Int8 | Quantisation::Int4 => x.round_ties_even(),
+        Quantisation::Fp8 => {
+            // Three bits behind the first, and no step finer than that of subnormals.
+            let step = 2.0_f32.powi((x.abs().log2().floor().max(-6.0) as i32) - 3);
+            (x / step).round_ties_even() * step
+        }
+    }
 }
 
 pub(super) fn silu(x: f64) -> f64 {

@@ -1,15 +1,36 @@
-//! Numbers to a weight type's bytes: the other direction of [`crate::weights::to_f32`].
+//! Numbers to a weight type's bytes: the other direction of [`dequantise`](super::dequantise()).
 //!
-//! Quantisation is the plain one, by the largest magnitude or the range of each block; a file made for use would search
-//! for better scales, which random numbers do not need.
+//! Quantisation is the plain one, by the largest magnitude or the range of each block: it takes a moment at load. A file
+//! made for use would search for better scales.
 
 use half::{bf16, f16};
-use spillway_kernels::WeightType;
+
+use super::WeightType;
+use crate::error::KernelError;
 
 mod k_blocks;
 
-/// Encodes `values` into `bytes`, which has exactly the room for them; both are whole blocks.
-pub(crate) fn encode_rows(weight_type: WeightType, values: &[f32], bytes: &mut [u8]) {
+/// Writes `values` into `bytes`.
+///
+/// # Errors
+///
+/// [`KernelError::ByteLength`] unless the bytes are those of exactly as many numbers, in whole blocks.
+pub fn encode(weight_type: WeightType, values: &[f32], bytes: &mut [u8]) -> Result<(), KernelError> {
+    let expected_bytes = weight_type.row_bytes(values.len());
+    if expected_bytes != Some(bytes.len()) {
+        return Err(KernelError::ByteLength {
+            name: "numbers of a weight",
+            actual_bytes: bytes.len(),
+            expected_bytes: expected_bytes
+                .unwrap_or(values.len() / weight_type.block_len() * weight_type.block_bytes()),
+        });
+    }
+    encode_numbers(weight_type, values, bytes);
+    Ok(())
+}
+
+/// [`encode`] for callers that have cut whole blocks.
+pub(crate) fn encode_numbers(weight_type: WeightType, values: &[f32], bytes: &mut [u8]) {
     let blocks = values.chunks(weight_type.block_len()).zip(bytes.chunks_mut(weight_type.block_bytes()));
     for (values, out) in blocks {
         match weight_type {
@@ -105,7 +126,7 @@ fn divide(value: f32, scale: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::to_f32;
+    use crate::weight::dequantise;
 
     #[test]
     fn what_is_encoded_decodes_to_the_nearest_level() {
@@ -126,8 +147,9 @@ mod tests {
             (WeightType::Q6K, 0.011),
         ] {
             let mut bytes = vec![0; weight_type.row_bytes(256).expect("whole blocks")];
-            encode_rows(weight_type, &values, &mut bytes);
-            let decoded = to_f32(weight_type, &bytes);
+            encode(weight_type, &values, &mut bytes).expect("the bytes are those of the numbers");
+            let mut decoded = vec![0.0; values.len()];
+            dequantise(weight_type, &bytes, &mut decoded).expect("as many numbers");
             let worst = values.iter().zip(&decoded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(worst <= tolerance, "{weight_type}: {worst}");
         }

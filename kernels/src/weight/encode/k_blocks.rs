@@ -1,7 +1,8 @@
 //! Encodes blocks of 256 numbers, whose groups of 16 or 32 have integer scales of their own.
 
 use half::f16;
-use spillway_kernels::WeightType;
+
+use crate::weight::WeightType;
 
 /// Numbers of a block.
 const BLOCK: usize = 256;
