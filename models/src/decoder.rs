@@ -27,10 +27,12 @@ use crate::spec::DecoderSpec;
 mod buffers;
 #[cfg(feature = "cuda")]
 mod device_sampling;
+mod role;
 mod rope_table;
 mod step;
 mod weights;
 
+pub(crate) use role::MatrixRole;
 pub(crate) use weights::{DecoderWeights, WeightLoader};
 
 use buffers::Buffers;

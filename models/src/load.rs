@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use spillway_kernels::{DType, Device, WeightType};
+use spillway_kernels::{DType, Device, Quantisation, WeightType};
 
 use crate::arch::config_json::ConfigJson;
 use crate::arch::{GgufForm, HfForm, WeightNames};
@@ -21,8 +21,10 @@ use crate::tensor_source::TensorSource;
 use crate::text_assets::TextAssets;
 use crate::weights::WeightStore;
 
+mod footprint;
 mod inspect;
 
+pub use footprint::Place;
 pub use inspect::{InspectOptions, Inspection, StoredTensors, inspect};
 
 /// How a model is to be loaded.
@@ -32,6 +34,8 @@ pub struct LoadOptions {
     pub device: Device,
     /// What it computes with.
     pub dtype: DtypePolicy,
+    /// What float matrices are rounded to on the way; those that a file has quantised stay as they are.
+    pub quantisation: Option<Quantisation>,
     /// Whose code computes.
     pub executor: ExecutorKind,
     /// Where its numbers come from.
@@ -141,6 +145,7 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, 
     if let Some(problem) = spec.problem() {
         return Err(ModelError::Malformed { path: source.path().to_owned(), problem });
     }
+    check_quantisation(source, options)?;
     let runner_limits = runner_limits(&spec, options)?;
     let (tensors, types) = match &mut weights {
         OpenedWeights::Stored(store) => {
@@ -152,7 +157,13 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, 
         }
         OpenedWeights::Dummy(dummy) => (TensorSource::Dummy(dummy), Vec::new()),
     };
-    let loader = WeightLoader { device: &options.device, source: tensors, names, policy: options.dtype };
+    let loader = WeightLoader {
+        device: &options.device,
+        source: tensors,
+        names,
+        policy: options.dtype,
+        quantisation: options.quantisation,
+    };
     let num_parameters = spec.num_parameters().unwrap_or(usize::MAX) as u64;
     let built = match options.executor {
         ExecutorKind::Native => build_native(&spec, &loader, &runner_limits)?,
@@ -168,6 +179,24 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, 
         text,
         summary,
     })
+}
+
+/// Refuses a quantisation that the device or the executor does not have.
+fn check_quantisation(source: &ModelSource, options: &LoadOptions) -> Result<(), ModelError> {
+    let Some(quantisation) = options.quantisation else { return Ok(()) };
+    let unsupported = |feature: String, supported: &str| {
+        let (path, supported) = (source.path().to_owned(), supported.to_owned());
+        Err(ModelError::Unsupported { path, feature, supported })
+    };
+    if options.executor == ExecutorKind::Candle {
+        let supported = "the executor `spillway` quantises; or serve with --quantization none";
+        return unsupported(format!("{quantisation} weights in the executor `candle`"), supported);
+    }
+    let place = if options.device.shares_host_memory() { Place::Cpu } else { Place::Gpu };
+    match place.problem(quantisation) {
+        Some(supported) => unsupported(format!("{quantisation} weights on the CPU"), supported),
+        None => Ok(()),
+    }
 }
 
 /// Reads a model's description without its weights' numbers.

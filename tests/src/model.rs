@@ -86,6 +86,7 @@ impl TestModel {
         let options = LoadOptions {
             device: device.clone(),
             dtype: knobs.dtype,
+            quantisation: None,
             executor: knobs.executor,
             weights: WeightsKind::File,
             max_num_batched_tokens: knobs.max_num_batched_tokens,

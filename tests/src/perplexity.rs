@@ -41,6 +41,7 @@ impl Scorer {
         let options = LoadOptions {
             device: device.clone(),
             dtype,
+            quantisation: None,
             executor: ExecutorKind::Native,
             weights: WeightsKind::File,
             max_num_batched_tokens: tokens,

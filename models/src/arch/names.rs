@@ -261,6 +261,13 @@ impl LayerNames {
 }
 
 impl ExpertTensors {
+    /// What the names of all experts' tensors begin with.
+    pub(crate) fn common_name(self) -> &'static str {
+        match self {
+            Self::Each(name, _) | Self::Stacked(name) => name,
+        }
+    }
+
     fn names(self, num_experts: usize) -> Vec<String> {
         match self {
             Self::Each(before, after) => {
@@ -272,6 +279,11 @@ impl ExpertTensors {
 }
 
 impl<const N: usize> Fused<N> {
+    /// The name of the first of its tensors.
+    pub(crate) fn first(&self) -> &'static str {
+        self.names().first().copied().unwrap_or_default()
+    }
+
     fn names(&self) -> &[&'static str] {
         match self {
             Self::Apart(names) => names,

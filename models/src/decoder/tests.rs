@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use spillway_kernels::{CpuOptions, DType, WeightType};
+use spillway_kernels::{CpuOptions, DType, Quantisation, WeightType};
 use spillway_types::{BlockId, Sampling, Seed, SeqId, TokenId};
 
 use super::*;
@@ -39,12 +39,22 @@ fn decoder_of(spec: DecoderSpec, weight_type: WeightType) -> Decoder {
 }
 
 fn decoder_on(device: Device, spec: DecoderSpec, weight_type: WeightType, policy: DtypePolicy) -> Decoder {
+    quantised_on(device, spec, weight_type, (policy, None))
+}
+
+fn quantised_on(
+    device: Device,
+    spec: DecoderSpec,
+    weight_type: WeightType,
+    (policy, quantisation): (DtypePolicy, Option<Quantisation>),
+) -> Decoder {
     let dummy = DummyWeights::new(11, weight_type);
     let loader = WeightLoader {
         device: &device,
         source: TensorSource::Dummy(&dummy),
         names: &arch::ALL[0].hf.names,
         policy,
+        quantisation,
     };
     let weights = DecoderWeights::load(&loader, &spec).expect("dummy weights always load");
     let limits = RunnerLimits { max_num_batched_tokens: 300, max_num_seqs: 4, max_model_len: MAX_LEN as u32 };
@@ -211,6 +221,52 @@ fn a_decoded_token_sees_what_a_prefill_of_the_same_tokens_sees() {
         let decoded = last_logits(&mut decoder, &tokens, way(1));
         assert_same_bits(&prefilled[0], &decoded[0], &format!("{len} tokens"));
     }
+}
+
+/// Rounding a float at load gives the blocks that a file of that type would have.
+#[test]
+fn floats_in_int8_give_the_bits_of_a_file_in_q8_0() {
+    let spec = DecoderSpec { tied_head: true, ..small_spec() };
+    let device = || Device::cpu(&CpuOptions::default()).expect("the processor is there");
+    let way = Way { chunk: MAX_LEN, block_size: 16, kv_dtype: DType::F16 };
+    let as_int8 = (DtypePolicy::Auto, Some(Quantisation::Int8));
+    let mut rounded = quantised_on(device(), spec.clone(), WeightType::F32, as_int8);
+    let mut stored = decoder_on(device(), spec, WeightType::Q8_0, DtypePolicy::Auto);
+    assert_eq!(rounded.weights.size_bytes(), stored.weights.size_bytes());
+    let sequences = [sequence(0, 20)];
+    let expected = last_logits(&mut stored, &sequences, way);
+    assert_same_bits(&expected[0], &last_logits(&mut rounded, &sequences, way)[0], "int8");
+}
+
+#[test]
+fn floats_in_int4_keep_their_table_and_take_eight_bits_for_the_head() {
+    let device = Device::cpu(&CpuOptions::default()).expect("the processor is there");
+    let as_int4 = (DtypePolicy::Auto, Some(Quantisation::Int4));
+    let decoder = quantised_on(device, small_spec(), WeightType::BF16, as_int4);
+    // Rows are filled up to whole panels.
+    let table = small_spec().vocab_size.next_multiple_of(16) * small_spec().hidden_size;
+    assert_eq!(decoder.weights.embedding.size_bytes(), 2 * table);
+    let head = decoder.weights.head.as_ref().expect("it is untied").size_bytes();
+    assert!((table..=table * 9 / 8).contains(&head), "{head} of {table}");
+}
+
+#[test]
+fn a_tensor_whose_columns_cannot_be_quantised_is_named_with_the_mend() {
+    let device = Device::cpu(&CpuOptions::default()).expect("the processor is there");
+    let mut spec = small_spec();
+    spec.layers = vec![LayerSpec::plain(72)];
+    let dummy = DummyWeights::new(11, WeightType::BF16);
+    let loader = WeightLoader {
+        device: &device,
+        source: TensorSource::Dummy(&dummy),
+        names: &arch::ALL[0].hf.names,
+        policy: DtypePolicy::Auto,
+        quantisation: Some(Quantisation::Int4),
+    };
+    let error = DecoderWeights::load(&loader, &spec).expect_err("72 is no multiple of 32").to_string();
+    let expected = "tensor `model.layers.0.mlp.down_proj.weight` with 72 columns in int4, which is not supported; columns \
+                    must be a multiple of 32: serve this model with --quantization none";
+    assert!(error.ends_with(expected), "{error}");
 }
 
 #[test]

@@ -2,8 +2,11 @@
 
 use half::{bf16, f16};
 use spillway_kernels::ops::{Expert, ExpertWeighting};
-use spillway_kernels::{ComputeType, DType, Device, PackedWeight, Tensor, WeightSource, WeightType};
+use spillway_kernels::{
+    ComputeType, DType, Device, PackedWeight, Quantisation, Tensor, WeightSource, WeightType,
+};
 
+use super::MatrixRole;
 use crate::arch::{ExpertTensors, Fused, NormWeights, RopeRows, WeightNames};
 use crate::error::ModelError;
 use crate::load::DtypePolicy;
@@ -72,6 +75,8 @@ pub(crate) struct WeightLoader<'a> {
     pub(crate) source: TensorSource<'a>,
     pub(crate) names: &'a WeightNames,
     pub(crate) policy: DtypePolicy,
+    /// What float matrices are rounded to.
+    pub(crate) quantisation: Option<Quantisation>,
 }
 
 impl DecoderWeights {
@@ -85,10 +90,12 @@ impl DecoderWeights {
         let layers = layers
             .map(|(layer_idx, layer)| LayerWeights::load(loader, spec, (layer_idx, layer)))
             .collect::<Result<Vec<_>, _>>()?;
-        let head = if spec.tied_head { None } else { Some(loader.matrix(names.head, table)?) };
+        let head =
+            if spec.tied_head { None } else { Some(loader.matrix(names.head, table, MatrixRole::Head)?) };
+        let embedding_role = MatrixRole::of_name(names, spec, names.embedding);
         Ok(Self {
             embedding_scale: spec.embedding_scale.map(rounded),
-            embedding: loader.pack(&[embedding])?,
+            embedding: loader.pack(names.embedding, &[embedding], embedding_role)?,
             layers,
             final_norm: loader.norm(names.final_norm, spec.hidden_size)?,
             head,
@@ -126,10 +133,14 @@ impl LayerWeights {
         };
         Ok(Self {
             attention_norm: loader.norm(&full(names.attention_norm), hidden)?,
-            qkv: loader.pack(&loader.qkv(spec, layer_idx)?)?,
+            qkv: loader.pack(&full(names.qkv.first()), &loader.qkv(spec, layer_idx)?, MatrixRole::Layer)?,
             qkv_bias: loader.qkv_bias(spec, layer_idx)?,
             head_norms,
-            attention_output: loader.matrix(&full(names.attention_output), [hidden, spec.q_size()])?,
+            attention_output: loader.matrix(
+                &full(names.attention_output),
+                [hidden, spec.q_size()],
+                MatrixRole::Layer,
+            )?,
             post_attention_norm: sandwich_norm(names.post_attention_norm)?,
             ffn_norm: loader.norm(&full(names.ffn_norm), hidden)?,
             feed_forward: FeedForwardWeights::load(loader, hidden, (layer_idx, layer))?,
@@ -147,10 +158,13 @@ impl FeedForwardWeights {
         let names = &loader.names.layer;
         let full = |name: &str| loader.names.in_layer(layer_idx, name);
         match layer.feed_forward {
-            FeedForward::Dense { size } => Ok(Self::Dense {
-                gate_up: loader.pack(&loader.fused(layer_idx, names.gate_up, [size, size], hidden)?)?,
-                down: loader.matrix(&full(names.down), [hidden, size])?,
-            }),
+            FeedForward::Dense { size } => {
+                let gate_up = loader.fused(layer_idx, names.gate_up, [size, size], hidden)?;
+                Ok(Self::Dense {
+                    gate_up: loader.pack(&full(names.gate_up.first()), &gate_up, MatrixRole::Layer)?,
+                    down: loader.matrix(&full(names.down), [hidden, size], MatrixRole::Layer)?,
+                })
+            }
             FeedForward::Experts { num_experts, num_active, size, weighting } => {
                 let stack = |tensors, shape| loader.expert_tensors(layer_idx, tensors, num_experts, shape);
                 let (gates, ups) =
@@ -158,10 +172,20 @@ impl FeedForwardWeights {
                 let downs = stack(names.experts.down, [hidden, size])?;
                 let matrices = gates.into_iter().zip(ups).zip(downs);
                 let experts = matrices.map(|((gate, up), down)| {
-                    Ok(Expert { gate_up: loader.pack(&[gate, up])?, down: loader.pack(&[down])? })
+                    let pack = |tensors: ExpertTensors, parts: &[TensorData<'_>]| {
+                        loader.pack(&full(tensors.common_name()), parts, MatrixRole::Layer)
+                    };
+                    Ok(Expert {
+                        gate_up: pack(names.experts.gate, &[gate, up])?,
+                        down: pack(names.experts.down, &[down])?,
+                    })
                 });
                 Ok(Self::Experts {
-                    router: loader.matrix(&full(names.experts.router), [num_experts, hidden])?,
+                    router: loader.matrix(
+                        &full(names.experts.router),
+                        [num_experts, hidden],
+                        MatrixRole::Router,
+                    )?,
                     experts: experts.collect::<Result<_, ModelError>>()?,
                     num_active,
                     weighting,
@@ -253,8 +277,8 @@ impl<'a> WeightLoader<'a> {
         }
     }
 
-    fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<PackedWeight, ModelError> {
-        self.pack(&[self.source.tensor(name, &shape)?])
+    fn matrix(&self, name: &str, shape: [usize; 2], role: MatrixRole) -> Result<PackedWeight, ModelError> {
+        self.pack(name, &[self.source.tensor(name, &shape)?], role)
     }
 
     /// A norm's weights: always f32, there being so few. Random ones are factors in every family.
@@ -269,8 +293,20 @@ impl<'a> WeightLoader<'a> {
         Ok(Tensor::from_f32(self.device, DType::F32, [1, size], &values)?)
     }
 
-    /// Packs matrices of equal columns one below the other.
-    fn pack(&self, parts: &[TensorData<'_>]) -> Result<PackedWeight, ModelError> {
+    /// Packs matrices of equal columns one below the other; the first one's name is for messages.
+    fn pack(
+        &self,
+        name: &str,
+        parts: &[TensorData<'_>],
+        role: MatrixRole,
+    ) -> Result<PackedWeight, ModelError> {
+        let compute_type = match role.quantisation(self.quantisation) {
+            Some(quantisation) => {
+                self.check_columns(name, parts, quantisation)?;
+                ComputeType::Quantised(quantisation)
+            }
+            None => self.policy.compute_type(),
+        };
         let sources = parts
             .iter()
             .map(|part| {
@@ -278,7 +314,30 @@ impl<'a> WeightLoader<'a> {
                 WeightSource::new(part.weight_type, [part.num_rows(), columns], &part.bytes)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(PackedWeight::pack(self.device, &sources, self.policy.compute_type())?)
+        Ok(PackedWeight::pack(self.device, &sources, compute_type)?)
+    }
+
+    /// Refuses floats whose columns cannot be quantised.
+    fn check_columns(
+        &self,
+        name: &str,
+        parts: &[TensorData<'_>],
+        quantisation: Quantisation,
+    ) -> Result<(), ModelError> {
+        for part in parts.iter().filter(|part| part.weight_type.block_len() == 1) {
+            let columns = part.shape.last().copied().unwrap_or(0);
+            if !columns.is_multiple_of(Quantisation::COLUMNS) {
+                return Err(ModelError::Unsupported {
+                    path: self.source.origin(),
+                    feature: format!("tensor `{name}` with {columns} columns in {quantisation}"),
+                    supported: format!(
+                        "columns must be a multiple of {}: serve this model with --quantization none",
+                        Quantisation::COLUMNS
+                    ),
+                });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! In a request's path: not at all; `spillway check` asks.
 
+use spillway_kernels::Quantisation;
+
+use super::footprint::{self, Place};
 use super::{DtypePolicy, Opened, OpenedWeights, WeightsKind, open};
 use crate::error::ModelError;
 use crate::kv_cache::KvLayout;
@@ -12,14 +15,16 @@ use crate::weights::WeightStore;
 
 /// Bytes of a number in f32, in which all activations are.
 const F32_BYTES: u64 = 4;
-/// Bytes of a number in bf16 or f16.
-const HALF_BYTES: u64 = 2;
 
 /// How a model would be loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InspectOptions {
     /// What it would compute with.
     pub dtype: DtypePolicy,
+    /// What float matrices would be rounded to.
+    pub quantisation: Option<Quantisation>,
+    /// Where the weights would live.
+    pub place: Place,
     /// Where its numbers would come from.
     pub weights: WeightsKind,
     /// Most tokens of one step.
@@ -69,6 +74,15 @@ pub fn inspect(source: &ModelSource, options: &InspectOptions) -> Result<Inspect
     if let Some(problem) = spec.problem() {
         return Err(ModelError::Malformed { path: source.path().to_owned(), problem });
     }
+    if let Some((quantisation, supported)) =
+        options.quantisation.and_then(|what| Some((what, options.place.problem(what)?)))
+    {
+        return Err(ModelError::Unsupported {
+            path: source.path().to_owned(),
+            feature: format!("{quantisation} weights on the CPU"),
+            supported: supported.to_owned(),
+        });
+    }
     let num_parameters = spec.num_parameters().unwrap_or(usize::MAX) as u64;
     let (stored, weight_bytes, dominant) = match &mut weights {
         OpenedWeights::Stored(store) => {
@@ -80,12 +94,10 @@ pub fn inspect(source: &ModelSource, options: &InspectOptions) -> Result<Inspect
                 // Says which type is not computed with, if one is.
                 store.tensor(name, tensor.shape)?;
             }
-            (stored, loaded_bytes(store, options.dtype), store.dominant_type())
+            (stored, footprint::of_stored(names, &spec, store, options), store.dominant_type())
         }
         OpenedWeights::Dummy(dummy) => {
-            let weight_type = dummy.weight_type();
-            let bytes = num_parameters.saturating_mul(weight_type.block_bytes() as u64);
-            (Vec::new(), bytes / weight_type.block_len() as u64, weight_type)
+            (Vec::new(), footprint::of_dummies(&spec, dummy, options), dummy.weight_type())
         }
     };
     Ok(Inspection {
@@ -114,20 +126,6 @@ fn count(store: &WeightStore) -> Vec<StoredTensors> {
     }
     counts.sort_by_key(|known| std::cmp::Reverse(known.bytes));
     counts
-}
-
-/// Matrices as the policy has them, vectors in f32.
-fn loaded_bytes(store: &WeightStore, dtype: DtypePolicy) -> u64 {
-    let bytes = store.described().map(|(_, tensor)| {
-        let numbers = tensor.shape.iter().product::<usize>() as u64;
-        match dtype {
-            _ if tensor.shape.len() < 2 => numbers * F32_BYTES,
-            DtypePolicy::Auto => tensor.num_bytes as u64,
-            DtypePolicy::F32 => numbers * F32_BYTES,
-            DtypePolicy::Bf16 | DtypePolicy::F16 => numbers * HALF_BYTES,
-        }
-    });
-    bytes.sum()
 }
 
 /// The decoder's buffers: each of them has a row for every token, or for every token that samples.
@@ -167,7 +165,14 @@ mod tests {
     use crate::weights::tests::temporary_folder;
 
     fn options(dtype: DtypePolicy) -> InspectOptions {
-        InspectOptions { dtype, weights: WeightsKind::File, max_num_batched_tokens: 512, max_num_seqs: 256 }
+        InspectOptions {
+            dtype,
+            quantisation: None,
+            place: Place::Cpu,
+            weights: WeightsKind::File,
+            max_num_batched_tokens: 512,
+            max_num_seqs: 256,
+        }
     }
 
     fn tiny(path: &str, dtype: DtypePolicy) -> Inspection {
@@ -198,6 +203,27 @@ mod tests {
         );
         let quantised = tiny("gguf/tied-q4_0.gguf", DtypePolicy::Auto);
         assert_eq!(quantised.weight_bytes, quantised.stored.iter().map(|stored| stored.bytes).sum::<u64>());
+    }
+
+    #[test]
+    fn quantised_matrices_are_counted_by_what_their_place_makes_of_them() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny/tied");
+        let source = ModelSource::from_path(&path).expect("a golden model");
+        let plain = options(DtypePolicy::Auto);
+        let bytes = |place, quantisation| {
+            let options = InspectOptions { place, quantisation: Some(quantisation), ..plain };
+            inspect(&source, &options).map(|inspection| inspection.weight_bytes)
+        };
+        let on_gpu = |quantisation| bytes(Place::Gpu, quantisation).expect("a GPU has all of them");
+        let numbers = tiny("tied", DtypePolicy::Auto).num_parameters;
+        assert!(on_gpu(Quantisation::Int4) < on_gpu(Quantisation::Int8));
+        assert_eq!(on_gpu(Quantisation::Int8), on_gpu(Quantisation::Fp8));
+        assert!((numbers..numbers * 11 / 10).contains(&on_gpu(Quantisation::Int8)), "{numbers}");
+        let on_cpu = bytes(Place::Cpu, Quantisation::Int8).expect("the CPU has it");
+        assert!(on_cpu > on_gpu(Quantisation::Int8));
+        let error = bytes(Place::Cpu, Quantisation::Fp8).expect_err("there are no such products").to_string();
+        let mend = "needs fp8 weights on the CPU, which is not supported; take int8 or int4 there, or serve on a GPU";
+        assert!(error.ends_with(mend), "{error}");
     }
 
     /// As old tools wrote it: with a tensor of integers, which follow from the configuration, and a repeated head.

@@ -44,6 +44,7 @@ pub(crate) fn options(dtype: DtypePolicy, executor: ExecutorKind) -> LoadOptions
     LoadOptions {
         device: Device::cpu(&CpuOptions::default()).expect("the processor is there"),
         dtype,
+        quantisation: None,
         executor,
         weights: WeightsKind::File,
         max_num_batched_tokens: 300,
@@ -136,6 +137,21 @@ fn dummy_weights_serve_every_architecture() {
             logits.iter().all(|logit| logit.is_finite()) && logits.iter().any(|logit| *logit != 0.0);
         assert!(is_fine, "{}", path.display());
     }
+}
+
+#[test]
+fn a_quantisation_that_the_device_or_the_executor_lacks_is_refused() {
+    let source = source(&tiny_models()[0]);
+    let refusal = |quantisation, executor| {
+        let quantisation = Some(quantisation);
+        let options = LoadOptions { quantisation, ..options(DtypePolicy::Auto, executor) };
+        load(&source, &options).err().expect("it is refused").to_string()
+    };
+    let error = refusal(Quantisation::Fp8, ExecutorKind::Native);
+    assert!(error.contains("needs fp8 weights on the CPU"), "{error}");
+    assert!(error.ends_with("take int8 or int4 there, or serve on a GPU"), "{error}");
+    let error = refusal(Quantisation::Int8, ExecutorKind::Candle);
+    assert!(error.contains("int8 weights in the executor `candle`"), "{error}");
 }
 
 #[test]

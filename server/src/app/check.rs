@@ -8,10 +8,8 @@ use std::num::NonZeroU32;
 
 use anyhow::{Context, anyhow};
 use serde_json::{Map, Value, json};
-use spillway_kernels::{CpuDevice, WeightType};
-use spillway_models::{
-    DtypePolicy, InspectOptions, Inspection, ModelSource, StoredTensors, WeightsKind, inspect,
-};
+use spillway_kernels::CpuDevice;
+use spillway_models::{InspectOptions, Inspection, ModelSource, Place, inspect};
 
 use super::memory::{self, Room};
 use super::{device, engine};
@@ -69,14 +67,16 @@ fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<S
     let source = ModelSource::from_path(&path).with_context(|| format!("model {}", path.display()))?;
     let options = InspectOptions {
         dtype: config.model.dtype,
+        quantisation: config.model.quantisation,
+        place: match device {
+            device::Found::Cpu => Place::Cpu,
+            device::Found::Gpu(_) => Place::Gpu,
+        },
         weights: config.model.weights,
         max_num_batched_tokens: config.scheduler.max_num_batched_tokens.get(),
         max_num_seqs: config.scheduler.max_num_seqs.get(),
     };
-    let mut inspection = inspect(&source, &options).with_context(|| format!("model {}", path.display()))?;
-    if let device::Found::Gpu(_) = device {
-        inspection.weight_bytes = gpu_weight_bytes(config, &inspection);
-    }
+    let inspection = inspect(&source, &options).with_context(|| format!("model {}", path.display()))?;
     let cpu = CpuDevice::new(&config.device.cpu)?;
     let found = memory::find();
     let room = match &device {
@@ -94,23 +94,6 @@ fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<S
         report.insert("gpu".to_owned(), gpu.facts());
     }
     Ok((report, needs.problem))
-}
-
-/// Bytes of the weights on a GPU, where some types take more or fewer bits than in a file.
-fn gpu_weight_bytes(config: &ServeConfig, inspection: &Inspection) -> u64 {
-    let all_in = |bits: f64| (inspection.num_parameters as f64 * bits / 8.0) as u64;
-    match (config.model.dtype, config.model.weights) {
-        (DtypePolicy::Auto, WeightsKind::Dummy { weight_type, .. }) => all_in(weight_type.gpu_bits()),
-        (DtypePolicy::Auto, WeightsKind::File) => {
-            let on_gpu = |stored: &StoredTensors| {
-                let known = WeightType::ALL.into_iter().find(|known| known.name() == stored.stored_type);
-                let growth = known.map_or(1.0, |known| known.gpu_bits() / known.file_bits());
-                (stored.bytes as f64 * growth) as u64
-            };
-            inspection.stored.iter().map(on_gpu).sum()
-        }
-        _ => all_in(WeightType::BF16.gpu_bits()),
-    }
 }
 
 fn needs(config: &ServeConfig, inspection: &Inspection, room: Room) -> anyhow::Result<Needs> {
@@ -167,7 +150,7 @@ fn problem(config: &ServeConfig, inspection: &Inspection, shares: &Shares) -> Op
     let available = shares.available?;
     if shares.fixed > available {
         return Some(format!(
-            "weights and activations need {}, but {} are free: take a smaller quantisation, --dtype auto or bf16, a lower \
+            "weights and activations need {}, but {} are free: take a smaller quantisation (--quantization), --dtype auto or bf16, a lower \
              --max-num-batched-tokens, or a machine with more memory",
             size(shares.fixed),
             size(available)

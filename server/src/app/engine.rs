@@ -123,6 +123,7 @@ fn load_options(config: &ServeConfig, device: &Device) -> LoadOptions {
     LoadOptions {
         device: device.clone(),
         dtype: config.model.dtype,
+        quantisation: config.model.quantisation,
         executor: config.model.executor,
         weights: config.model.weights,
         max_num_batched_tokens: config.scheduler.max_num_batched_tokens.get(),

@@ -64,6 +64,10 @@ pub(super) struct RawModel {
     /// Type to compute with: auto takes each weight as it is in the file; f32 dequantises everything and is exact.
     #[arg(long, value_enum, default_value_t = RawModel::default().dtype)]
     pub(super) dtype: RawDtype,
+    /// What the matrices of a float model are rounded to when they are loaded: int8, int4 (the last product int8) or, on a
+    /// GPU, fp8. What a file has quantised stays as it is, and so do embeddings that are a matrix of their own.
+    #[arg(long, value_enum, default_value_t = RawModel::default().quantization)]
+    pub(super) quantization: RawQuantization,
     /// Whose code computes: spillway batches; candle runs one sequence at a time, as an oracle.
     #[arg(long, value_enum, default_value_t = RawModel::default().executor)]
     pub(super) executor: RawExecutor,
@@ -85,6 +89,7 @@ impl Default for RawModel {
             revision: None,
             served_model_name: Vec::new(),
             dtype: RawDtype::Auto,
+            quantization: RawQuantization::None,
             executor: RawExecutor::Spillway,
             weights: RawWeights::Auto,
             seed: 0,
@@ -207,6 +212,16 @@ pub(super) enum RawDtype {
     F32,
     Bf16,
     F16,
+}
+
+/// Values of `--quantization`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawQuantization {
+    None,
+    Int8,
+    Int4,
+    Fp8,
 }
 
 /// Values of `--executor`.

@@ -4,13 +4,14 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use spillway_kernels::WeightType;
+use spillway_kernels::{Quantisation, WeightType};
 use spillway_models::{DtypePolicy, ExecutorKind, WeightsKind};
 use spillway_types::{BlockSize, ModelId};
 
 use super::hub::{HubId, HubModel};
 use super::raw::{
-    RawConfig, RawDtype, RawExecutor, RawLog, RawLogFormat, RawModel, RawScheduler, RawWeightType, RawWeights,
+    RawConfig, RawDtype, RawExecutor, RawLog, RawLogFormat, RawModel, RawQuantization, RawScheduler,
+    RawWeightType, RawWeights,
 };
 use super::server::positive;
 use super::{ByteSize, ConfigError, DeviceConfig, Environment, HttpConfig, SecurityConfig, out_of_range};
@@ -46,6 +47,8 @@ pub struct ModelConfig {
     pub aliases: Vec<ModelId>,
     /// What it computes with.
     pub dtype: DtypePolicy,
+    /// What float matrices are rounded to when they are loaded.
+    pub quantisation: Option<Quantisation>,
     /// Whose code computes.
     pub executor: ExecutorKind,
     /// Where its numbers come from.
@@ -207,6 +210,7 @@ impl RawModel {
                 RawDtype::Bf16 => DtypePolicy::Bf16,
                 RawDtype::F16 => DtypePolicy::F16,
             },
+            quantisation: quantisation(self.quantization),
             executor: match self.executor {
                 RawExecutor::Spillway => ExecutorKind::Native,
                 RawExecutor::Candle => ExecutorKind::Candle,
@@ -218,6 +222,15 @@ impl RawModel {
                 }
             },
         })
+    }
+}
+
+fn quantisation(raw: RawQuantization) -> Option<Quantisation> {
+    match raw {
+        RawQuantization::None => None,
+        RawQuantization::Int8 => Some(Quantisation::Int8),
+        RawQuantization::Int4 => Some(Quantisation::Int4),
+        RawQuantization::Fp8 => Some(Quantisation::Fp8),
     }
 }
 

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 
 use serde_json::{Value, json};
-use spillway_kernels::WeightType;
-use spillway_models::{DtypePolicy, InspectOptions, Inspection, ModelSource, WeightsKind, inspect};
+use spillway_kernels::{Quantisation, WeightType};
+use spillway_models::{DtypePolicy, InspectOptions, Inspection, ModelSource, Place, WeightsKind, inspect};
 use spillway_types::BlockSize;
 
 /// Tokens of each stream.
@@ -16,9 +16,13 @@ const STREAMS: [u64; 3] = [1, 16, 64];
 const STEP_TOKENS: u32 = 2048;
 const BLOCK_TOKENS: u32 = 16;
 
-/// Weight types of the table, by the names that users meet.
-const QUANTISATIONS: [(&str, WeightType); 3] =
-    [("bf16", WeightType::BF16), ("Q8_0", WeightType::Q8_0), ("Q4_K", WeightType::Q4K)];
+/// Weights of the table, by the names that users meet: of files, and of floats that are quantised at load.
+const QUANTISATIONS: [(&str, WeightType, Option<Quantisation>); 4] = [
+    ("bf16", WeightType::BF16, None),
+    ("Q8_0", WeightType::Q8_0, None),
+    ("Q4_K", WeightType::Q4K, None),
+    ("int4", WeightType::BF16, Some(Quantisation::Int4)),
+];
 
 /// The shapes of the models, as their `config.json` gives them.
 fn models() -> [(&'static str, Value); 5] {
@@ -62,12 +66,12 @@ pub(crate) fn markdown() -> String {
     }
     let _ = write!(text, "\n|---|---|---|{}", "---|".repeat(STREAMS.len()));
     for (name, config) in models() {
-        for (quantisation, weight_type) in QUANTISATIONS {
-            let inspection = inspection(&config, weight_type);
+        for (label, weight_type, quantisation) in QUANTISATIONS {
+            let inspection = inspection(&config, weight_type, quantisation);
             let stream = kv_bytes_of_stream(&inspection);
             let fixed = inspection.weight_bytes + inspection.activation_bytes;
             let weights = gib(inspection.weight_bytes);
-            let _ = write!(text, "\n| {name}, {quantisation} | {weights} | {} |", gib(stream));
+            let _ = write!(text, "\n| {name}, {label} | {weights} | {} |", gib(stream));
             for streams in STREAMS {
                 let _ = write!(text, " {} |", gib(fixed + streams * stream));
             }
@@ -77,12 +81,14 @@ pub(crate) fn markdown() -> String {
 }
 
 /// What the server would find in a model of this shape.
-fn inspection(config: &Value, weight_type: WeightType) -> Inspection {
+fn inspection(config: &Value, weight_type: WeightType, quantisation: Option<Quantisation>) -> Inspection {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("config.json"), config.to_string()).expect("room on the disk");
     let source = ModelSource::from_path(folder.path()).expect("a folder with a config");
     let options = InspectOptions {
         dtype: DtypePolicy::Auto,
+        quantisation,
+        place: Place::Gpu,
         weights: WeightsKind::Dummy { seed: 0, weight_type },
         max_num_batched_tokens: STEP_TOKENS,
         max_num_seqs: 256,

@@ -105,6 +105,31 @@ fn quantised_weights_are_computed_with_as_they_are() {
     }
 }
 
+/// What the rounding itself costs is a part of the distance; the kernels' own test compares with the rounded numbers.
+#[test]
+fn floats_are_quantised_on_the_way_to_the_gpu() {
+    let sequences = [sequence(0, 20), sequence(1, 3)];
+    for tied_head in [false, true] {
+        let spec = DecoderSpec { tied_head, ..spec_for_large_blocks() };
+        let mut on_cpu = decoder_of(spec.clone(), WeightType::F32);
+        let expected = last_logits(&mut on_cpu, &sequences, way(MAX_LEN, DType::F32));
+        for (quantisation, most) in
+            [(Quantisation::Int8, 0.03), (Quantisation::Fp8, 0.09), (Quantisation::Int4, 0.3)]
+        {
+            let Some(device) = gpu(PLAIN) else { return };
+            let how = (DtypePolicy::Auto, Some(quantisation));
+            let mut on_gpu = quantised_on(device, spec.clone(), WeightType::F32, how);
+            for chunk in [MAX_LEN, 1] {
+                let actual = last_logits(&mut on_gpu, &sequences, way(chunk, DType::BF16));
+                for (expected, actual) in expected.iter().zip(&actual) {
+                    let distance = distance(expected, actual);
+                    assert!(distance < most, "{quantisation}, chunks of {chunk}: {distance}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_step_takes_none_of_the_memory_that_is_left() {
     let Some(device) = gpu(CudaConfig { records_steps: true, ..PLAIN }) else { return };

@@ -96,6 +96,7 @@ impl Subject {
         let options = LoadOptions {
             device: device.clone(),
             dtype,
+            quantisation: None,
             executor: ExecutorKind::Native,
             weights: WeightsKind::File,
             max_num_batched_tokens: CONTEXT_TOKENS,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spillway_kernels::{CpuOptions, Isa, IsaChoice, WeightType};
+use spillway_kernels::{CpuOptions, Isa, IsaChoice, Quantisation, WeightType};
 use spillway_models::{DtypePolicy, ExecutorKind, WeightsKind};
 
 use super::*;
@@ -62,7 +62,7 @@ fn every_flag_is_followed() {
          --executor candle --cpu-isa avx2 --threads 3 --host 0.0.0.0 --port 0 --block-size 32 \
          --kv-cache-memory 512MiB --max-num-batched-tokens 64 --max-num-seqs 8 --max-model-len 1000 \
          --max-waiting 5 --max-in-flight-steps 1 --enable-prefix-caching=false --priority-ageing 300ms \
-         --step-timeout 5s --weights dummy --seed 9 --dummy-weight-type q8_0 --drain-timeout 2m \
+         --step-timeout 5s --quantization int4 --weights dummy --seed 9 --dummy-weight-type q8_0 --drain-timeout 2m \
          --max-body 1KiB --log-format json --log-filter debug --watchdog-timeout 6s --max-queue-ttft 2s \
          --admin-host 10.0.0.1 --admin-port 0 --request-timeout 9m --header-timeout 7s --client-timeout 8s \
          --max-connections 11 --max-concurrent-requests 12 --api-key sk-1 --api-key sk-2 --tls-cert /c.pem \
@@ -73,6 +73,7 @@ fn every_flag_is_followed() {
     assert_eq!(config.model.choice, ModelChoice::Path(PathBuf::from("/models/tiny.gguf")));
     assert_eq!(config.model.served_name.as_str(), "tiny");
     assert_eq!((config.model.dtype, config.model.executor), (DtypePolicy::F32, ExecutorKind::Candle));
+    assert_eq!(config.model.quantisation, Some(Quantisation::Int4));
     assert_eq!(config.model.weights, WeightsKind::Dummy { seed: 9, weight_type: WeightType::Q8_0 });
     let cpu = CpuOptions { isa: IsaChoice::Exactly(Isa::Avx2), num_threads: std::num::NonZeroUsize::new(3) };
     assert_eq!((config.device.choice, config.device.cpu), (DeviceChoice::Cpu, cpu));
