@@ -8,6 +8,7 @@
 #include "../fill_random.cu"
 #include "../gated_act.cu"
 #include "../gather_rows.cu"
+#include "../read_bytes.cu"
 #include "../rope_and_cache.cu"
 #include "../soft_cap.cu"
 #include "../step_update.cu"
@@ -354,6 +355,20 @@ void check_fill_random() {
     check.compare(mean_bytes, 0.5);
 }
 
+// The last pieces of a thread lie beyond the end.
+void check_read_bytes(u32 words, u32 blocks) {
+    Check check("read_bytes", 0, 0);
+    check.describe("%u pieces of 16 bytes, %u blocks", words / 4, blocks);
+    Random random(words);
+    Buffer<u32> data(words), out(blocks * 256);
+    u32 wanted = 0, found = 0;
+    for (u32 i = 0; i < words; i++) wanted ^= data[i] = random.below(0xffffffffu);
+    emu::launch({{blocks, 1, 1}, {256, 1, 1}, 0, 1}, [&] { read_bytes(reinterpret_cast<const u8*>(data.get()), 4ull * words, out.get()); });
+    for (size_t i = 0; i < out.size(); i++) found ^= out[i];
+    check.require(found == wanted, "a piece was read twice or not at all");
+    check.compare(out[0] != out[1], 1);
+}
+
 }  // namespace
 
 void test_rows() {
@@ -394,4 +409,6 @@ void test_rows() {
     check_block_copy(16 * 1024 + 16, 2);
     check_step_update();
     check_fill_random();
+    check_read_bytes(4 * 5003, 2);
+    check_read_bytes(4 * 300, 1);
 }

@@ -185,6 +185,7 @@ kernels! {
     FillRandomF32 = "fill_random_f32",
     FillRandomF16 = "fill_random_f16",
     FillRandomBytes = "fill_random_bytes",
+    ReadBytes = "read_bytes",
 }
 
 /// Every kernel, resolved.

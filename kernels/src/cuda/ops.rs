@@ -14,6 +14,7 @@ pub mod packed;
 pub mod paged;
 pub mod prefill;
 pub mod quantised;
+pub mod read;
 pub mod rows;
 pub mod sampling;
 pub mod stacked;

@@ -4,6 +4,7 @@ use half::{bf16, f16};
 
 use super::super::error::CudaError;
 use super::super::ops::fill;
+use super::super::ops::read::{read_bytes, read_bytes_outputs};
 use super::super::ops::rows::PADDING_SLOT;
 use super::super::ops::step::{self, ARGMAX_SCRATCH_PER_ROW, ArgmaxOutput, DecodeState};
 use super::{Check, Run, widen};
@@ -17,7 +18,8 @@ pub(super) fn run<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaErro
         step_inputs(run, count)?;
         step_advance(run, count)?;
     }
-    fills(run)
+    fills(run)?;
+    reads(run)
 }
 
 fn argmax<F: FnMut(&Check)>(run: &mut Run<'_, F>, rows: usize, vocab: usize) -> Result<(), CudaError> {
@@ -161,6 +163,24 @@ fn fills<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaError> {
     let values: Vec<f64> =
         device.download_vec(buffer.as_slice())?.iter().map(|&byte| f64::from(byte)).collect();
     spread(run, "fill_random_bytes spread", &values, 0.0, 255.0);
+    Ok(())
+}
+
+/// Every word is read once, whatever the number of blocks.
+fn reads<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaError> {
+    let bytes = 16 * 5003;
+    let mut data = run.poisoned::<u8>(bytes)?;
+    fill::random_bytes(run.device, &mut data.as_mut_slice(), 15)?;
+    let host = run.device.download_vec(data.as_slice())?;
+    let words = host.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+    let expected = words.fold(0, |mixed, word| mixed ^ word);
+    for blocks in [1, 5] {
+        let mut out = run.poisoned::<u32>(read_bytes_outputs(blocks))?;
+        read_bytes(run.device, blocks, data.as_slice(), &mut out.as_mut_slice())?;
+        let found = run.device.download_vec(out.as_slice())?.into_iter().fold(0, |mixed, word| mixed ^ word);
+        let shape = format!("bytes {bytes} blocks {blocks}");
+        run.compare("read_bytes", shape, &[f64::from(found)], &[f64::from(expected)], 0.0);
+    }
     Ok(())
 }
 

@@ -17,7 +17,8 @@ const LOADS: [&str; 2] = ["LDG", "LDGSTS"];
 /// How an instruction says that it moves 16 bytes.
 const WIDEST: &str = "128";
 /// Kernels that read each byte of a large input once begin so.
-const STREAMING: [&str; 4] = ["linear_skinny_", "linear_tile_", "paged_decode_", "paged_prefill_"];
+const STREAMING: [&str; 5] =
+    ["linear_skinny_", "linear_tile_", "paged_decode_", "paged_prefill_", "read_bytes"];
 
 /// Load instructions in the machine code of one kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -3,7 +3,7 @@
 use crate::sources::Source;
 
 /// Kernels whose op has another name, because one op takes several kernels or only the GPU needs it.
-const SERVES: [(&str, &str); 15] = [
+const SERVES: [(&str, &str); 16] = [
     ("argmax", "cuda/ops/step.rs"),
     ("block_copy", "cuda/ops/rows.rs"),
     ("embed_packed", "ops/embed.rs"),
@@ -15,6 +15,7 @@ const SERVES: [(&str, &str); 15] = [
     ("pack", "weight.rs"),
     ("paged_decode", "ops/attention.rs"),
     ("paged_prefill", "ops/attention.rs"),
+    ("read_bytes", "cuda/ops/read.rs"),
     ("sample_adjust", "cuda/ops/sampling.rs"),
     ("sample_finish", "cuda/ops/sampling.rs"),
     ("sample_weigh", "cuda/ops/sampling.rs"),
