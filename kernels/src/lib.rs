@@ -29,6 +29,7 @@ mod error;
 pub mod feed;
 pub mod kv;
 pub mod ops;
+mod rates;
 mod recorded;
 #[cfg(feature = "cuda")]
 pub mod sampling;
@@ -41,6 +42,7 @@ pub use device::{Device, Workspace, WorkspaceLimits};
 pub use error::KernelError;
 pub use feed::{SAMPLED_FLAG, TokenFeed};
 pub use kv::{KvLayout, PagedKv};
+pub use rates::DeviceRates;
 pub use recorded::RecordedSteps;
 pub use tensor::{DType, Tensor, TensorView, TensorViewMut};
 pub use weight::{ComputeType, PackedWeight, Quantisation, WeightSource, WeightType};

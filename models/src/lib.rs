@@ -32,6 +32,8 @@ mod text_assets;
 
 mod load;
 
+mod work;
+
 pub use batch::{
     BatchError, BatchLimits, BatchRow, ForwardBatch, InputToken, LogitRules, RowError, RowOutput,
     RowSampling, RowScoring, RowTokens, SampledTokens,
@@ -50,3 +52,5 @@ pub use spec::{
     Activation, Attention, DecoderSpec, ExpertWeighting, FeedForward, LayerSpec, Norms, Rope, RopeScaling,
 };
 pub use text_assets::{GgufVocabularyData, TextAssets, VocabularySource};
+pub use weights::cut_layers;
+pub use work::{LayersWithWindow, ModelWork, StepWork};

@@ -118,6 +118,8 @@ pub struct WeightSummary {
     pub num_parameters: u64,
     /// Bytes on the device.
     pub size_bytes: u64,
+    /// Of these, what each step reads whole: all but a table that is only looked up.
+    pub streamed_bytes: u64,
     /// How many tensors there are of each type, most frequent first.
     pub types: Vec<(String, usize)>,
 }
@@ -169,7 +171,8 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, 
         ExecutorKind::Native => build_native(&spec, &loader, &runner_limits)?,
         ExecutorKind::Candle => build_candle(&spec, &loader, &runner_limits)?,
     };
-    let summary = WeightSummary { num_parameters, size_bytes: built.size_bytes, types };
+    let Built { size_bytes, streamed_bytes, .. } = built;
+    let summary = WeightSummary { num_parameters, size_bytes, streamed_bytes, types };
     Ok(LoadedModel {
         model: built.model,
         kv_layout: built.kv_layout,
@@ -240,6 +243,7 @@ struct Built {
     kv_layout: KvLayout,
     executor_limits: ExecutorLimits,
     size_bytes: u64,
+    streamed_bytes: u64,
 }
 
 fn build_native(
@@ -249,6 +253,7 @@ fn build_native(
 ) -> Result<Built, ModelError> {
     let weights = DecoderWeights::load(loader, spec)?;
     let size_bytes = weights.size_bytes() as u64;
+    let streamed_bytes = weights.streamed_bytes() as u64;
     let stored_like = || loader.policy.kv_dtype(loader.source.dominant_type());
     let kv_dtype = loader.device.only_kv_dtype().unwrap_or_else(stored_like);
     let decoder = Decoder::new(loader.device.clone(), spec.clone(), weights, *limits)?;
@@ -257,6 +262,7 @@ fn build_native(
         kv_layout: spec.kv_layout(kv_dtype),
         executor_limits: ExecutorLimits { max_num_seqs: None, prefix_cache: true },
         size_bytes,
+        streamed_bytes,
     })
 }
 
@@ -267,11 +273,16 @@ fn build_candle(
 ) -> Result<Built, ModelError> {
     let model = CandleModel::load(spec, loader, limits.max_model_len as usize)?;
     let size_bytes = model.size_bytes() as u64;
+    // candle does not tell what each of its tensors takes: the table's share is that of its numbers.
+    let table_share =
+        (spec.vocab_size * spec.hidden_size) as f64 / spec.num_parameters().unwrap_or(usize::MAX) as f64;
+    let looked_up = if spec.tied_head { 0 } else { (size_bytes as f64 * table_share) as u64 };
     Ok(Built {
         model: Box::new(model),
         kv_layout: KvLayout { num_layers: 0, ..spec.kv_layout(DType::F32) },
         executor_limits: ExecutorLimits { max_num_seqs: Some(1), prefix_cache: false },
         size_bytes,
+        streamed_bytes: size_bytes - looked_up,
     })
 }
 

@@ -8,7 +8,7 @@
 //! - A [`StoredTensor`] has exactly the bytes that its shape and type call for: checked when the file is opened.
 //! - No count in a header is believed before the file has been seen to be long enough for it.
 //!
-//! Deliberately absent: writing, and loading by parts; a model is served whole.
+//! Deliberately absent: writing but for [`cut_layers`], and loading by parts; a model is served whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,6 +26,7 @@ mod safetensors;
 
 pub(crate) use convert::to_f32;
 pub(crate) use gguf::GgufMetadata;
+pub use gguf::cut_layers;
 
 use mapped_file::MappedFile;
 

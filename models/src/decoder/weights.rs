@@ -110,6 +110,11 @@ impl DecoderWeights {
         let layers: usize = self.layers.iter().map(of_layer).sum();
         layers + self.embedding.size_bytes() + self.head.as_ref().map_or(0, PackedWeight::size_bytes)
     }
+
+    /// Of these, bytes that each step reads: of a table that is no head, it reads a few rows.
+    pub(crate) fn streamed_bytes(&self) -> usize {
+        self.size_bytes() - if self.head.is_some() { self.embedding.size_bytes() } else { 0 }
+    }
 }
 
 impl LayerWeights {

@@ -13,11 +13,13 @@ use super::mapped_file::MappedFile;
 use super::{Entry, StoredType, WeightStore};
 use crate::error::ModelError;
 
+mod cut;
 mod metadata;
 mod reader;
 #[cfg(test)]
 pub(crate) mod writer;
 
+pub use cut::cut_layers;
 pub(crate) use metadata::GgufMetadata;
 #[cfg(test)]
 pub(crate) use metadata::GgufValue;
@@ -58,16 +60,7 @@ pub(super) fn open_file(path: &Path, store: &mut WeightStore) -> Result<GgufMeta
 
 fn read_header(path: &Path, bytes: &[u8]) -> Result<(GgufMetadata, Vec<TensorInfo>, usize), Problem> {
     let mut reader = Reader::new(bytes);
-    if reader.array::<4>()? != MAGIC {
-        return Err(Problem("it does not begin with `GGUF`".to_owned()));
-    }
-    match reader.u32()? {
-        2 | 3 => {}
-        version if matches!(version.swap_bytes(), 1..=3) => {
-            return Err(Problem("it is big-endian; convert it to little-endian first".to_owned()));
-        }
-        version => return Err(Problem(format!("its version is {version}, versions 2 and 3 are read"))),
-    }
+    read_version(&mut reader)?;
     let num_tensors = reader.u64()?;
     let num_pairs = reader.u64()?;
     let metadata = GgufMetadata::read(path, &mut reader, num_pairs)?;
@@ -76,6 +69,20 @@ fn read_header(path: &Path, bytes: &[u8]) -> Result<(GgufMetadata, Vec<TensorInf
     let alignment = metadata.alignment(DEFAULT_ALIGNMENT)? as usize;
     let data_start = reader.position().next_multiple_of(alignment);
     Ok((metadata, tensors, data_start))
+}
+
+/// The magic number, and a version that is read.
+fn read_version(reader: &mut Reader<'_>) -> Result<u32, Problem> {
+    if reader.array::<4>()? != MAGIC {
+        return Err(Problem("it does not begin with `GGUF`".to_owned()));
+    }
+    match reader.u32()? {
+        version @ (2 | 3) => Ok(version),
+        version if matches!(version.swap_bytes(), 1..=3) => {
+            Err(Problem("it is big-endian; convert it to little-endian first".to_owned()))
+        }
+        version => Err(Problem(format!("its version is {version}, versions 2 and 3 are read"))),
+    }
 }
 
 fn read_info(reader: &mut Reader<'_>) -> Result<TensorInfo, Problem> {

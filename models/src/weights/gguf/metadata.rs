@@ -9,7 +9,7 @@ use crate::error::ModelError;
 /// Arrays of arrays deeper than this are refused; no known key nests at all.
 const MAX_DEPTH: u32 = 4;
 /// Shortest pair: an empty key, a type and one byte.
-const MIN_PAIR_BYTES: usize = 13;
+pub(super) const MIN_PAIR_BYTES: usize = 13;
 
 /// One value, with the widths of the format folded together.
 #[derive(Debug, Clone, PartialEq)]
@@ -179,7 +179,7 @@ fn describe(value: &GgufValue) -> String {
     }
 }
 
-fn read_value(reader: &mut Reader<'_>, type_code: u32, depth: u32) -> Result<GgufValue, Problem> {
+pub(super) fn read_value(reader: &mut Reader<'_>, type_code: u32, depth: u32) -> Result<GgufValue, Problem> {
     Ok(match type_code {
         0 => GgufValue::Unsigned(reader.array::<1>()?[0].into()),
         1 => GgufValue::Signed(reader.array().map(i8::from_le_bytes)?.into()),
