@@ -3,7 +3,9 @@
 //! All requests of a batch enter at once, and the next batch begins when the last one of them has ended. Prompts are random
 //! and differ in every batch, so that the prefix cache finds none.
 
+use std::fmt;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use clap::Args as ClapArgs;
 use futures::future::join_all;
 use serde::Serialize;
 use spillway_engine::EngineHandle;
+use spillway_models::ModelWork;
 
 use crate::figures::{Figures, Outcome, Wanted};
 use crate::in_process::{EngineAsk, EngineClient};
@@ -32,6 +35,10 @@ pub struct Args {
     /// Tokens to generate for each request; several, by commas, run in turn.
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_values_t = [NonZeroU32::new(128).expect("not zero")])]
     pub output_len: Vec<NonZeroU32>,
+    /// Batches of these shapes instead; several, by commas, run in turn, as in 8x1024+64 (requests x input + output
+    /// tokens).
+    #[arg(long, value_name = "SHAPE", value_delimiter = ',', conflicts_with_all = ["batch_size", "input_len", "output_len"])]
+    pub shape: Vec<BatchShape>,
     /// Batches that are measured.
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     pub num_iters: usize,
@@ -44,6 +51,42 @@ pub struct Args {
     /// What is told, and where.
     #[command(flatten)]
     pub told: OutputArgs,
+}
+
+/// A batch as it is written on the command line: requests x tokens of each prompt + tokens of each answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchShape {
+    /// Requests.
+    pub batch_size: usize,
+    /// Tokens of each prompt.
+    pub input_len: usize,
+    /// Tokens of each answer.
+    pub output_len: NonZeroU32,
+}
+
+impl fmt::Display for BatchShape {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { batch_size, input_len, output_len } = self;
+        write!(formatter, "{batch_size}x{input_len}+{output_len}")
+    }
+}
+
+impl FromStr for BatchShape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.split_once('x').and_then(|(batch, rest)| Some((batch, rest.split_once('+')?)));
+        let shape = parts.and_then(|(batch_size, (input_len, output_len))| {
+            Some(Self {
+                batch_size: batch_size.parse().ok()?,
+                input_len: input_len.parse().ok()?,
+                output_len: output_len.parse().ok()?,
+            })
+        });
+        shape.ok_or_else(|| {
+            format!("shape is `{text}`, must be as in 8x1024+64: requests x input + output tokens")
+        })
+    }
 }
 
 /// The figures of one shape of batch.
@@ -59,13 +102,16 @@ pub struct BatchFigures {
     pub batch_ms: Option<Summary>,
     /// The requests of all batches together.
     pub requests: Figures,
+    /// What the model asks of a step at least, if that can be told: it gives the figures their floor.
+    pub work: Option<ModelWork>,
 }
 
 impl Args {
     fn check(&self) -> anyhow::Result<()> {
+        let shapes = self.shapes();
         for (flag, is_zero) in [
-            ("batch-size", self.batch_size.contains(&0)),
-            ("input-len", self.input_len.contains(&0)),
+            ("batch-size", shapes.iter().any(|shape| shape.batch_size == 0)),
+            ("input-len", shapes.iter().any(|shape| shape.input_len == 0)),
             ("num-iters", self.num_iters == 0),
         ] {
             if is_zero {
@@ -75,21 +121,32 @@ impl Args {
         Ok(())
     }
 
-    fn shapes(&self) -> impl Iterator<Item = (usize, usize, NonZeroU32)> {
-        self.batch_size.iter().flat_map(move |&batch| {
-            self.input_len
-                .iter()
-                .flat_map(move |&input| self.output_len.iter().map(move |&output| (batch, input, output)))
-        })
+    fn shapes(&self) -> Vec<BatchShape> {
+        if !self.shape.is_empty() {
+            return self.shape.clone();
+        }
+        let mut shapes = Vec::new();
+        for &batch_size in &self.batch_size {
+            for &input_len in &self.input_len {
+                for &output_len in &self.output_len {
+                    shapes.push(BatchShape { batch_size, input_len, output_len });
+                }
+            }
+        }
+        shapes
     }
 }
 
-/// Runs every shape of batch that was asked for and prints a row of each.
+/// Runs every shape of batch that was asked for and prints a row of each. `work` is what the engine's model asks of a step.
 ///
 /// # Errors
 ///
 /// If the arguments go beyond the engine's limits, or a request fails.
-pub async fn run(args: &Args, engine: &EngineHandle) -> anyhow::Result<Vec<BatchFigures>> {
+pub async fn run(
+    args: &Args,
+    engine: &EngineHandle,
+    work: Option<&ModelWork>,
+) -> anyhow::Result<Vec<BatchFigures>> {
     args.check()?;
     let next_request = AtomicU64::new(0);
     let client = EngineClient::new(engine, &next_request);
@@ -98,7 +155,8 @@ pub async fn run(args: &Args, engine: &EngineHandle) -> anyhow::Result<Vec<Batch
     // Through all shapes, so that none of them meets a prompt that is in the engine's prefix cache.
     let mut next_prompt = 0;
     for shape in args.shapes() {
-        let figures = measure(args, client, shape, &mut next_prompt).await?;
+        let mut figures = measure(args, client, shape, &mut next_prompt).await?;
+        figures.work = work.cloned();
         if args.told.json {
             println!("{}", serde_json::to_string(&figures)?);
         } else {
@@ -114,7 +172,7 @@ pub async fn run(args: &Args, engine: &EngineHandle) -> anyhow::Result<Vec<Batch
 async fn measure(
     args: &Args,
     client: EngineClient<'_>,
-    (batch_size, input_len, output_len): (usize, usize, NonZeroU32),
+    BatchShape { batch_size, input_len, output_len }: BatchShape,
     next_prompt: &mut usize,
 ) -> anyhow::Result<BatchFigures> {
     client.check_length(input_len, output_len.get())?;
@@ -145,6 +203,7 @@ async fn measure(
         output_len: output_len.get(),
         batch_ms: Summary::of(batches, &args.told.percentiles),
         requests: Figures::new(load, &outcome, wanted),
+        work: None,
     })
 }
 
@@ -164,4 +223,20 @@ fn print_row(figures: &BatchFigures, is_first: bool) {
         Summary::cell(figures.requests.itl_ms.as_ref()),
         figures.requests.output_tokens_per_s
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_is_read_as_it_is_written() {
+        for text in ["8x1024+64", "1x1+1"] {
+            assert_eq!(text.parse::<BatchShape>().expect("a shape").to_string(), text);
+        }
+        for text in ["", "8", "8x1024", "8x1024+0", "x1+1", "8x1024+64+1", "-1x2+3"] {
+            let error = text.parse::<BatchShape>().expect_err("no shape");
+            assert!(error.contains("8x1024+64"), "{error}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ mod sample;
 mod stats;
 mod stopwatch;
 
+pub mod gpu_report;
 mod in_process;
 pub mod latency;
 pub mod serve;

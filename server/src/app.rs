@@ -15,6 +15,8 @@ mod memory;
 mod prometheus;
 mod watchdog;
 
+use std::fs::File;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,7 +26,7 @@ use spillway_models::ModelSource;
 use spillway_router::{Backend, BackendError, BackendId, Router};
 use spillway_types::{Prompt, TokenId};
 
-use crate::config::{ApiKeys, Command, HttpConfig, LogConfig, ModelChoice, ServeConfig};
+use crate::config::{ApiKeys, Command, CutModel, HttpConfig, LogConfig, ModelChoice, ServeConfig};
 use crate::http::{
     self, AppState, HttpLimits, HttpParts, Lifecycle, MetricsPlace, ModelText, ServedModel, WallClock,
 };
@@ -60,10 +62,22 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::GpuSelftest(options) => gpu_selftest::run(&options),
         #[cfg(not(feature = "cuda"))]
         Command::GpuSelftest(options) => Ok(device::find_gpu(options.ordinal).map(drop)?),
+        Command::GpuReport(report) => spillway_bench::gpu_report::run(&report.folder),
+        Command::CutModel(cut) => cut_model(&cut),
         Command::Check { config, effective, form } => {
             check::run(&check::Check { config: &config, effective: &effective, form })
         }
     }
+}
+
+/// Writes a model's first layers to a file of their own. A file that is there already is somebody's, and stays.
+fn cut_model(cut: &CutModel) -> anyhow::Result<()> {
+    let CutModel { source, target, layers } = cut;
+    let bytes = spillway_models::cut_layers(source, *layers).context("--layers")?;
+    let written = File::create_new(target).and_then(|mut file| file.write_all(&bytes));
+    written.with_context(|| format!("{} cannot be written", target.display()))?;
+    println!("{}: {layers} layers, {} bytes", target.display(), bytes.len());
+    Ok(())
 }
 
 /// Loads the model, starts the engine, and serves until a signal comes.
@@ -73,7 +87,7 @@ fn serve(config: &ServeConfig) -> anyhow::Result<()> {
     let clock = wall_clock();
     let device = device::find(config)?;
     let source = model_source(&config.model.choice)?;
-    let engine::Started { handle, thread, defaults, clock: engine_clock } =
+    let engine::Started { handle, thread, defaults, clock: engine_clock, work: _ } =
         engine::start(config, device, &source, &clock)?;
 
     let local = Arc::new(LocalBackend::new(BackendId::new(LOCAL_BACKEND), handle.clone()));

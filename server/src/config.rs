@@ -23,7 +23,9 @@ use std::path::PathBuf;
 use environment::Environment;
 
 pub use api_keys::ApiKeys;
-pub use cli::{BenchCommand, CheckForm, Command, GpuSelftest, flags_markdown, parse};
+pub use cli::{
+    BenchCommand, CheckForm, Command, CutModel, GpuReport, GpuSelftest, SelftestShapes, flags_markdown, parse,
+};
 pub use device::{BatchInvariance, CudaGraphs, DeviceChoice, DeviceConfig, GpuSettings, KernelOverlap};
 #[cfg(feature = "fault-injection")]
 pub use faults::{Fault, StepFault};

@@ -1,10 +1,13 @@
-//! Times every kernel at the shapes of Llama-3.1-8B, against the memory's roof.
+//! Times every kernel at the shapes of Llama-3.1-8B, and what the device can do at most.
 //!
 //! Each figure is the median of replays of a recorded sequence of launches over several sets of
 //! buffers, together larger than the caches, so that weights come from memory as they do in a step.
-//! Bytes are those the kernel must move: every input once, every output once.
+//! Bytes are those the kernel must move: every input once, every output once. With the rates of
+//! [`yardsticks`] they give the floor that a figure is measured against.
 
 mod cases;
+mod sizes;
+mod yardsticks;
 
 use std::fmt;
 
@@ -12,12 +15,11 @@ use super::device::CudaDevice;
 use super::error::CudaError;
 use super::graph::StepGraph;
 use super::timer::DeviceTimer;
+use crate::rates::DeviceRates;
+use sizes::Sizes;
 
-/// NVIDIA's figure for an H100 SXM's memory.
-pub const H100_BYTES_PER_SECOND: f64 = 3.35e12;
-
-/// How often a recorded sequence is replayed; the median is reported.
-const REPEATS: usize = 15;
+pub use sizes::BenchSize;
+pub use yardsticks::{Yardsticks, yardsticks};
 
 /// One kernel at one shape.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,22 +41,25 @@ impl Measurement {
     pub fn bytes_per_second(&self) -> f64 {
         self.bytes / self.microseconds * 1e6
     }
+
+    /// Multiplications and additions that it did in a second.
+    pub fn operations_per_second(&self) -> f64 {
+        self.operations / self.microseconds * 1e6
+    }
+
+    /// The least that a device of these rates needs.
+    pub fn floor_microseconds(&self, rates: DeviceRates) -> f64 {
+        1e6 * rates.floor_s(self.bytes, self.operations)
+    }
 }
 
 impl fmt::Display for Measurement {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rate = self.bytes_per_second();
-        write!(
-            formatter,
-            "{:<26} {:<34} {:>9.2} us {:>8.0} GB/s {:>5.1} % of 3.35 TB/s",
-            self.name,
-            self.shape,
-            self.microseconds,
-            rate / 1e9,
-            100.0 * rate / H100_BYTES_PER_SECOND,
-        )?;
-        if self.operations > 0.0 {
-            write!(formatter, " {:>7.1} TFLOP/s", self.operations / self.microseconds / 1e6)?;
+        let Self { name, shape, microseconds, operations, .. } = self;
+        let rate = self.bytes_per_second() / 1e9;
+        write!(formatter, "{name:<26} {shape:<38} {microseconds:>9.2} us {rate:>8.0} GB/s")?;
+        if *operations > 0.0 {
+            write!(formatter, " {:>7.1} TFLOP/s", self.operations_per_second() / 1e12)?;
         }
         Ok(())
     }
@@ -67,10 +72,10 @@ impl fmt::Display for Measurement {
 /// [`CudaError::ArenaFull`] if the arena is below about 8 GiB; a refused launch.
 pub fn bench(
     device: &CudaDevice,
+    size: BenchSize,
     on_measurement: impl FnMut(&Measurement),
 ) -> Result<Vec<Measurement>, CudaError> {
-    let timer = DeviceTimer::new(device)?;
-    let mut run = BenchRun { device, timer, measurements: Vec::new(), on_measurement };
+    let mut run = BenchRun::new(device, size, on_measurement)?;
     cases::run(&mut run)?;
     Ok(run.measurements)
 }
@@ -78,7 +83,7 @@ pub fn bench(
 /// What a case is called and what it must move.
 #[derive(Debug, Clone)]
 struct Label {
-    name: &'static str,
+    name: String,
     shape: String,
     bytes: usize,
     operations: usize,
@@ -87,12 +92,18 @@ struct Label {
 /// A bench under way.
 struct BenchRun<'a, F> {
     device: &'a CudaDevice,
+    sizes: Sizes,
     timer: DeviceTimer,
     measurements: Vec<Measurement>,
     on_measurement: F,
 }
 
-impl<F: FnMut(&Measurement)> BenchRun<'_, F> {
+impl<'a, F: FnMut(&Measurement)> BenchRun<'a, F> {
+    fn new(device: &'a CudaDevice, size: BenchSize, on_measurement: F) -> Result<Self, CudaError> {
+        let timer = DeviceTimer::new(device)?;
+        Ok(Self { device, sizes: Sizes::of(size), timer, measurements: Vec::new(), on_measurement })
+    }
+
     /// Times `launch(i)` for `i` in `0..num_sets`, recorded one after the other.
     fn measure(
         &mut self,
@@ -107,17 +118,19 @@ impl<F: FnMut(&Measurement)> BenchRun<'_, F> {
         self.device.synchronize()?;
         let graph = StepGraph::record(self.device, num_sets, || (0..num_sets).try_for_each(launch))?;
         graph.launch()?;
-        let mut times = Vec::with_capacity(REPEATS);
-        for _ in 0..REPEATS {
+        let repeats = self.sizes.repeats;
+        let mut times = Vec::with_capacity(repeats);
+        for _ in 0..repeats {
             times.push(f64::from(self.timer.time(|| graph.launch())?));
         }
         times.sort_by(f64::total_cmp);
+        let Label { name, shape, bytes, operations } = label;
         let measurement = Measurement {
-            name: label.name.to_owned(),
-            shape: label.shape,
-            microseconds: times[REPEATS / 2] * 1e3 / num_sets as f64,
-            bytes: label.bytes as f64,
-            operations: label.operations as f64,
+            name,
+            shape,
+            microseconds: times[repeats / 2] * 1e3 / num_sets as f64,
+            bytes: bytes as f64,
+            operations: operations as f64,
         };
         (self.on_measurement)(&measurement);
         self.measurements.push(measurement);

@@ -10,7 +10,7 @@ use spillway_engine::{
 };
 use spillway_kernels::{Device, WeightType};
 use spillway_models::{
-    KvCache, KvLayout, LoadOptions, LoadedModel, ModelRunner, ModelSource, WeightsKind, load,
+    KvCache, KvLayout, LoadOptions, LoadedModel, ModelRunner, ModelSource, ModelWork, WeightsKind, load,
 };
 use spillway_scheduler::SchedulerConfig;
 use spillway_text::{GenerationConfig, Timestamp};
@@ -31,6 +31,8 @@ pub(super) struct Started {
     pub(super) defaults: SamplingDefaults,
     /// The engine's own clock, on which it is told when to end.
     pub(super) clock: Arc<dyn Clock>,
+    /// What the model asks of a step at least, if that can be told.
+    pub(super) work: Option<ModelWork>,
 }
 
 /// Loads the model and starts its engine.
@@ -67,6 +69,7 @@ pub(super) fn start(
         load_ms = clock.now().as_millis() as u64,
         "model loaded"
     );
+    let work = ModelWork::of(&loaded);
     let kv = KvCache::new(&device, &loaded.kv_layout, scheduler.block_size, scheduler.num_blocks.get())
         .context("the KV cache could not be made: lower --kv-cache-memory")?;
     let vocab_size = loaded.spec.vocab_size as u32;
@@ -99,7 +102,7 @@ pub(super) fn start(
         },
         clock: Arc::clone(&clock),
     })?;
-    Ok(Started { handle, thread, defaults, clock })
+    Ok(Started { handle, thread, defaults, clock, work })
 }
 
 /// Says which weights take more memory on a GPU than their file promises.

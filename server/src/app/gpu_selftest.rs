@@ -1,17 +1,20 @@
-//! `spillway gpu-selftest`: every kernel on the GPU against sums in f64, a model against the CPU, then how long they take.
+//! `spillway gpu-selftest`: every kernel on the GPU against sums in f64, a model against the CPU and against candle, then
+//! what the device can do at most, and how near to it each kernel comes.
 //!
 //! It is what `scripts/gpu-check.sh` runs on a GPU node, and needs nothing there but the driver.
 
 mod parity;
 
 use anyhow::{Context, bail};
+use serde_json::{Value, json};
 use spillway_kernels::Device;
-use spillway_kernels::cuda::bench::bench;
-use spillway_kernels::cuda::selftest::{Check, selftest};
+use spillway_kernels::DeviceRates;
+use spillway_kernels::cuda::bench::{BenchSize, Measurement, bench, yardsticks};
+use spillway_kernels::cuda::selftest::{Check, selftest, small_selftest};
 use spillway_kernels::cuda::{ArenaSize, CudaConfig, CudaDevice, LaunchOverlap, Products};
 
 use super::device;
-use crate::config::GpuSelftest;
+use crate::config::{GpuSelftest, SelftestShapes};
 
 /// Of the GPU's free memory: nothing else is to run there meanwhile.
 const ARENA_FRACTION: f32 = 0.9;
@@ -25,26 +28,80 @@ pub(super) fn run(options: &GpuSelftest) -> anyhow::Result<()> {
     let gpu = device::find_gpu(options.ordinal)?;
     println!("device {gpu}");
     let mut num_failed = 0;
+    let mut result = json!({ "device": gpu.facts() });
     if options.test {
         for overlap in [LaunchOverlap::Plain, LaunchOverlap::Overlapped] {
             num_failed += test(options, overlap)?;
         }
+        result["failed_checks"] = json!(num_failed);
     }
     if let Some(model) = &options.model {
-        let outcome = parity::compare(model, &Device::cuda(config(options, LaunchOverlap::Overlapped))?)
-            .with_context(|| format!("--model {}", model.display()))?;
-        println!("\nparity with the CPU in f32, {}\n{outcome}", model.display());
-        num_failed += usize::from(!outcome.is_ok());
+        let gpu = Device::cuda(config(options, LaunchOverlap::Overlapped))?;
+        let told = parity::compare(model, &gpu).with_context(|| format!("--model {}", model.display()))?;
+        println!("\nparity, {}", model.display());
+        for comparison in &told {
+            println!("{comparison}");
+            num_failed += usize::from(!comparison.is_ok());
+        }
+        result["parity"] = told.iter().map(parity::Comparison::to_json).collect();
     }
     if options.bench {
-        let device = CudaDevice::new(config(options, LaunchOverlap::Overlapped))?;
-        println!("\nbench, Llama-3.1-8B shapes, cuBLASLt {}", found(&device));
-        bench(&device, |measurement| println!("{measurement}"))?;
+        measure(options, &mut result)?;
+    }
+    if let Some(path) = &options.output {
+        let text = serde_json::to_string_pretty(&result)?;
+        std::fs::write(path, text).with_context(|| format!("--output {}", path.display()))?;
     }
     if num_failed > 0 {
         bail!("{num_failed} checks failed");
     }
     Ok(())
+}
+
+/// Measures what the device can do, then every kernel against it.
+fn measure(options: &GpuSelftest, result: &mut Value) -> anyhow::Result<()> {
+    let size = match options.shapes {
+        SelftestShapes::All => BenchSize::Llama8b,
+        SelftestShapes::Small => BenchSize::Tiny,
+    };
+    let device = CudaDevice::new(config(options, LaunchOverlap::Overlapped))?;
+    println!("\nbench, {size:?} shapes, cuBLASLt {}", found(&device));
+    let yardsticks = yardsticks(&device, size)?;
+    let rates = yardsticks.rates;
+    println!(
+        "reads {:.0} GB/s, multiplies {:.1} TFLOP/s in bf16 by {}: floors are counted with these\n",
+        rates.bytes_per_s / 1e9,
+        rates.operations_per_s / 1e12,
+        yardsticks.products_by
+    );
+    let kernels = bench(&device, size, |measurement| {
+        let floor = measurement.floor_microseconds(rates);
+        println!("{measurement} floor {floor:>9.2} us {:>5.1} %", 100.0 * floor / measurement.microseconds);
+    })?;
+    result["rates"] = json!({
+        "bytes_per_s": rates.bytes_per_s,
+        "operations_per_s": rates.operations_per_s,
+        "products_by": yardsticks.products_by,
+    });
+    let told =
+        |measured: &[Measurement]| measured.iter().map(|one| kernel_json(one, rates)).collect::<Value>();
+    result["yardsticks"] = told(&yardsticks.measurements);
+    result["kernels"] = told(&kernels);
+    Ok(())
+}
+
+fn kernel_json(measurement: &Measurement, rates: DeviceRates) -> Value {
+    let Measurement { name, shape, microseconds, bytes, operations } = measurement;
+    let floor = measurement.floor_microseconds(rates);
+    json!({
+        "name": name,
+        "shape": shape,
+        "us": microseconds,
+        "bytes": bytes,
+        "operations": operations,
+        "floor_us": floor,
+        "fraction": floor / microseconds,
+    })
 }
 
 /// Tries every kernel, and says how many checks failed.
@@ -55,12 +112,16 @@ fn test(options: &GpuSelftest, overlap: LaunchOverlap) -> anyhow::Result<usize> 
     }
     println!("\nself-test, launches {overlap:?}, seed {}", options.seed);
     let mut num_checks = 0;
-    let report = selftest(&device, options.seed, |check| {
+    let on_check = |check: &Check| {
         num_checks += 1;
         if options.verbose || !check.is_ok() {
             println!("{check}");
         }
-    });
+    };
+    let report = match options.shapes {
+        SelftestShapes::All => selftest(&device, options.seed, on_check),
+        SelftestShapes::Small => small_selftest(&device, options.seed, on_check),
+    };
     let report = report.with_context(|| format!("stopped after {num_checks} checks"))?;
     summarise(&report.checks);
     Ok(report.num_failed())

@@ -24,6 +24,10 @@ pub enum Command {
     Bench(BenchCommand),
     /// Try a GPU.
     GpuSelftest(GpuSelftest),
+    /// Make a table of what was measured on a GPU.
+    GpuReport(GpuReport),
+    /// Write a model's first layers to a file of their own.
+    CutModel(CutModel),
     /// Say what is inside a model, what it needs, and whether it fits.
     Check {
         /// What would be served, and how.
@@ -63,6 +67,11 @@ enum RawCommand {
     /// Try every kernel on a GPU against sums in f64, a model against the CPU, and measure them. Exit code 3: no usable
     /// GPU.
     GpuSelftest(GpuSelftestArgs),
+    /// Make one JSON file and one Markdown table of what scripts/gpu-check.sh measured, each figure with its floor.
+    GpuReport(GpuReport),
+    /// Write the first layers of a GGUF model to a new file: real weights, small enough to carry to a GPU that is to be
+    /// tried. It answers with nonsense, but always with the same.
+    CutModel(CutModel),
     /// Measure.
     #[command(subcommand)]
     Bench(RawBench),
@@ -130,6 +139,7 @@ struct PullArgs {
     revision: Option<String>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[derive(Debug, clap::Args)]
 struct GpuSelftestArgs {
     /// The GPU's number, as the driver counts.
@@ -144,6 +154,12 @@ struct GpuSelftestArgs {
     /// Leave the measurements out.
     #[arg(long)]
     no_bench: bool,
+    /// Small shapes only: tries this command itself on an emulated device, and measures nothing of worth.
+    #[arg(long)]
+    quick: bool,
+    /// Write what was found and measured to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// Tell every comparison, not only one line a kernel.
     #[arg(long)]
     verbose: bool,
@@ -163,6 +179,10 @@ pub struct GpuSelftest {
     pub test: bool,
     /// Whether they are measured.
     pub bench: bool,
+    /// On which shapes.
+    pub shapes: SelftestShapes,
+    /// Where the result goes as JSON.
+    pub output: Option<PathBuf>,
     /// Whether every comparison is told.
     pub verbose: bool,
     /// What random inputs are drawn from.
@@ -171,9 +191,41 @@ pub struct GpuSelftest {
 
 impl From<GpuSelftestArgs> for GpuSelftest {
     fn from(args: GpuSelftestArgs) -> Self {
-        let GpuSelftestArgs { ordinal, model, no_test, no_bench, verbose, seed } = args;
-        Self { ordinal, model, test: !no_test, bench: !no_bench, verbose, seed }
+        let GpuSelftestArgs { ordinal, model, no_test, no_bench, quick, output, verbose, seed } = args;
+        let shapes = if quick { SelftestShapes::Small } else { SelftestShapes::All };
+        Self { ordinal, model, test: !no_test, bench: !no_bench, shapes, output, verbose, seed }
     }
+}
+
+/// Shapes on which kernels are tried and measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SelftestShapes {
+    /// Those of real models.
+    All,
+    /// Those that an emulated device gets through.
+    Small,
+}
+
+/// A table of what was measured on a GPU.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct GpuReport {
+    /// The folder with the parts' results; results.json and results.md are written there.
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+}
+
+/// A model's first layers.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct CutModel {
+    /// A GGUF file.
+    #[arg(value_name = "MODEL.gguf")]
+    pub source: PathBuf,
+    /// The file that is written; it must not be there yet.
+    #[arg(value_name = "OUT.gguf")]
+    pub target: PathBuf,
+    /// How many layers are kept.
+    #[arg(long, value_name = "COUNT", default_value_t = 6)]
+    pub layers: u32,
 }
 
 /// How the report of a check is written.
@@ -227,6 +279,8 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
             choice => Ok(Command::Pull(choice)),
         },
         RawCommand::GpuSelftest(args) => Ok(Command::GpuSelftest(args.into())),
+        RawCommand::GpuReport(report) => Ok(Command::GpuReport(report)),
+        RawCommand::CutModel(cut) => Ok(Command::CutModel(cut)),
         RawCommand::Check { target, json, engine } => {
             let mut raw = raw(engine.into(), matches.subcommand_matches("check"))?;
             raw.model.model = target.or(raw.model.model);

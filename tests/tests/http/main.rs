@@ -17,6 +17,8 @@ mod errors;
 mod generating;
 #[cfg(feature = "cuda")]
 mod gpu;
+#[cfg(feature = "cuda")]
+mod gpu_check;
 mod hanging;
 mod hub;
 mod keys;

@@ -1,12 +1,14 @@
-//! A model on the GPU against the same model on the CPU in f32: the probabilities of a fixed text, and a greedy answer.
+//! A model on the GPU against the same model on the CPU in f32, by our code and by candle's: the probabilities of a fixed
+//! text, and a greedy answer.
 
 use std::fmt;
 use std::path::Path;
 
+use serde_json::{Value, json};
 use spillway_kernels::{CpuOptions, Device};
 use spillway_models::{
-    BatchRow, DtypePolicy, ExecutorKind, ForwardBatch, InputToken, KvCache, LoadOptions, ModelRunner,
-    ModelSource, RowOutput, RowSampling, RowScoring, WeightsKind, load,
+    BatchRow, DtypePolicy, ExecutorKind, ForwardBatch, InputToken, KvCache, LoadOptions, ModelError,
+    ModelRunner, ModelSource, RowOutput, RowSampling, RowScoring, WeightsKind, load,
 };
 use spillway_text::{Ends, Tokenizer};
 use spillway_types::{BlockId, BlockSize, Sampling, Seed, SeqId, TokenId, TopLogprobs};
@@ -25,9 +27,51 @@ const CONTEXT_TOKENS: u32 = 512;
 /// The largest mean of `|log p - log p'|` that passes: activations between the GPU's ops have 8 bits of mantissa.
 const MAX_MEAN_DIFFERENCE: f64 = 0.05;
 
+/// The GPU beside one reference.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    /// Whose results it is compared with.
+    reference: &'static str,
+    /// How far apart they are, or why the reference does not compute this model.
+    outcome: Result<Outcome, ModelError>,
+}
+
+impl Comparison {
+    /// Whether the GPU computes this model. A reference that does not serve it says nothing.
+    pub(super) fn is_ok(&self) -> bool {
+        self.outcome.as_ref().map_or(true, Outcome::is_ok)
+    }
+
+    /// The same for programs.
+    pub(super) fn to_json(&self) -> Value {
+        match &self.outcome {
+            Ok(outcome) => json!({
+                "reference": self.reference,
+                "tokens": outcome.num_scored,
+                "mean_difference": outcome.mean_difference,
+                "max_difference": outcome.max_difference,
+                "equal_tokens": outcome.num_equal,
+                "answer_tokens": ANSWER_TOKENS,
+                "ok": outcome.is_ok(),
+            }),
+            Err(error) => json!({ "reference": self.reference, "not_compared": error.to_string() }),
+        }
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reference, outcome } = self;
+        match outcome {
+            Ok(outcome) => write!(formatter, "with {reference}: {outcome}"),
+            Err(error) => write!(formatter, "with {reference}: not compared, {error}"),
+        }
+    }
+}
+
 /// How far apart they are.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Outcome {
+struct Outcome {
     /// Tokens scored.
     num_scored: usize,
     /// Mean and largest `|log p - log p'|`.
@@ -39,7 +83,7 @@ pub(super) struct Outcome {
 
 impl Outcome {
     /// Whether the GPU computes this model.
-    pub(super) fn is_ok(&self) -> bool {
+    fn is_ok(&self) -> bool {
         self.mean_difference <= MAX_MEAN_DIFFERENCE
     }
 
@@ -63,18 +107,30 @@ impl fmt::Display for Outcome {
         write!(
             formatter,
             "log-probabilities of {num_scored} tokens: mean difference {mean_difference:.5}, limit {MAX_MEAN_DIFFERENCE}, \
-             largest {max_difference:.5} {verdict}\ngreedy answers: the first {num_equal} of {ANSWER_TOKENS} tokens agree"
+             largest {max_difference:.5} {verdict}; greedy answers: the first {num_equal} of {ANSWER_TOKENS} tokens agree"
         )
     }
 }
 
-/// Computes the text on both.
-pub(super) fn compare(model: &Path, gpu: &Device) -> anyhow::Result<Outcome> {
+/// Computes the text on all of them.
+pub(super) fn compare(model: &Path, gpu: &Device) -> anyhow::Result<[Comparison; 2]> {
     let source = ModelSource::from_path(model)?;
+    let told = Subject::load(&source, gpu, DtypePolicy::Auto, ExecutorKind::Native)?.tell()?;
     let cpu = Device::cpu(&CpuOptions::default())?;
-    let exact = Subject::load(&source, &cpu, DtypePolicy::F32)?.tell()?;
-    let told = Subject::load(&source, gpu, DtypePolicy::Auto)?.tell()?;
-    Ok(Outcome::new(&exact, &told))
+    let with = |reference, executor| {
+        let outcome = match Subject::load(&source, &cpu, DtypePolicy::F32, executor) {
+            Ok(subject) => Ok(Outcome::new(&subject.tell()?, &told)),
+            Err(error) => match error.downcast::<ModelError>()? {
+                // It knows few architectures.
+                error @ ModelError::Unsupported { .. } if executor == ExecutorKind::Candle => Err(error),
+                error => return Err(error.into()),
+            },
+        };
+        anyhow::Ok(Comparison { reference, outcome })
+    };
+    let ours = with("the CPU in f32", ExecutorKind::Native)?;
+    let theirs = with("candle on the CPU in f32", ExecutorKind::Candle)?;
+    Ok([ours, theirs])
 }
 
 /// A model on one of the devices.
@@ -92,12 +148,17 @@ struct Told {
 }
 
 impl Subject {
-    fn load(source: &ModelSource, device: &Device, dtype: DtypePolicy) -> anyhow::Result<Self> {
+    fn load(
+        source: &ModelSource,
+        device: &Device,
+        dtype: DtypePolicy,
+        executor: ExecutorKind,
+    ) -> anyhow::Result<Self> {
         let options = LoadOptions {
             device: device.clone(),
             dtype,
             quantisation: None,
-            executor: ExecutorKind::Native,
+            executor,
             weights: WeightsKind::File,
             max_num_batched_tokens: CONTEXT_TOKENS,
             max_num_seqs: 1,
