@@ -168,18 +168,20 @@ part() {
   esac
   local why='' last
   last=$(grep -m 1 '^error' "$log" || tail -n 1 "$log")
+  # A device that only candle cannot use is usable.
+  if [ "$outcome" -ne 0 ] && [ "$kind" = lines ] &&
+    grep -qE 'unexpected argument|invalid value|not supported|--executor candle|candle cannot' "$log"; then
+    record "$name" 'not supported' $((SECONDS - start)) "$last"
+    return
+  fi
   case "$outcome" in
     0) record "$name" ok $((SECONDS - start)) '' && return ;;
     3) die "no usable device: $last" 3 ;;
     124) why="did not end in time" ;;
     *) why=$last ;;
   esac
-  if [ "$kind" = lines ] && grep -qE 'unexpected argument|invalid value|not supported' "$log"; then
-    record "$name" 'not supported' $((SECONDS - start)) "$why"
-  else
-    record "$name" failed $((SECONDS - start)) "$why"
-    status=1
-  fi
+  record "$name" failed $((SECONDS - start)) "$why"
+  status=1
 }
 
 # A command that ends when the time is over.
@@ -192,7 +194,7 @@ if [ "$quick" = yes ]; then
  "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 512, "hidden_act": "silu",
  "max_position_embeddings": 512, "rms_norm_eps": 1e-05, "rope_theta": 500000.0, "tie_word_embeddings": false}'
   limits=(--max-model-len 128 --max-num-batched-tokens 64 --max-num-seqs 2)
-  decode_shapes=1x8+3,2x8+3 ablation_shapes=1x8+3 prefill_shapes=1x24+1
+  decode_shapes=1x8+3,2x8+3 ablation_shapes=1x8+3 prefill_shapes=1x24+1 candle_shapes=1x8+3
   iterations=(--num-iters 1 --num-iters-warmup 0)
   load=(--concurrency 1,2 --num-requests 2 --input-words 4 --max-tokens 2)
   peer_shapes=(--device cpu --batch-size 1,2 --context 16 --prefill 8 --steps 2)
@@ -203,7 +205,7 @@ else
  "max_position_embeddings": 131072, "rms_norm_eps": 1e-05, "rope_theta": 500000.0, "tie_word_embeddings": false}'
   limits=(--max-model-len 9216 --max-num-batched-tokens 8192)
   decode_shapes=1x1024+64,8x1024+64,32x1024+64,128x1024+64 ablation_shapes=1x1024+64,32x1024+64
-  prefill_shapes=1x512+1,1x2048+1,1x8192+1
+  prefill_shapes=1x512+1,1x2048+1,1x8192+1 candle_shapes=1x1024+64,1x2048+1
   iterations=(--num-iters 2 --num-iters-warmup 1)
   load=(--concurrency 1,16,64,256 --input-words 512 --max-tokens 128)
   peer_shapes=()
@@ -283,6 +285,7 @@ if [ "$bench" = yes ]; then
   variant bf16-no-graphs 30 "$ablation_shapes" --cuda-graphs=false
   variant bf16-no-overlap 30 "$ablation_shapes" --kernel-overlap=false
   variant bf16-batch-invariant 30 "$ablation_shapes" --batch-invariant
+  variant candle 60 "$candle_shapes" --executor candle
   part peer 60 text peer
 fi
 

@@ -1,4 +1,4 @@
-//! Products of a step with every weight of a layer and with the head: in bf16, and quantised to 8 and 4 bits.
+//! Products of a step with every weight of a layer and with the head: in bf16, and quantised when they are loaded.
 
 use half::bf16;
 
@@ -12,8 +12,11 @@ use super::super::{BenchRun, Label, Measurement};
 use super::random;
 
 /// Formats that weights are quantised to when they are loaded, and their names in the table.
-const FORMATS: [(QuantisedFormat, &str); 2] =
-    [(QuantisedFormat::Q8Row, "linear int8"), (QuantisedFormat::Q4Group128, "linear int4")];
+const FORMATS: [(QuantisedFormat, &str); 3] = [
+    (QuantisedFormat::Q8Row, "linear int8"),
+    (QuantisedFormat::F8Row, "linear fp8"),
+    (QuantisedFormat::Q4Group128, "linear int4"),
+];
 
 /// A weight of the model.
 #[derive(Debug, Clone, Copy)]
