@@ -19,5 +19,6 @@
 #include "tile.cuh"
 
 KERNEL(256, 2) linear_tile_bf16(const bf16* x, const bf16* w, const float* bias, void* out, u32 m, u32 n, u32 k, u32 out_stride, u32 epilogue) {
-    tile::product(tile::DenseWeights{w, n, k, is_gated(epilogue)}, x, bias, out, m, n, k, out_stride, epilogue);
+    tile::Place place = tile::place_of_block();
+    tile::product(place, tile::DenseWeights{w, n, k, place.w_tile, is_gated(epilogue)}, x, bias, out, m, n, k, out_stride, epilogue);
 }

@@ -28,10 +28,10 @@ struct PackedWeights {
     static constexpr u32 STAGE_BYTES = tile::ROWS / 16 * TILE_BYTES;
     static constexpr bool UNPACKS = true;
     const u8 *codes, *scales, *minima;
-    u32 n, k;
+    u32 n, k, w_tile;
     bool gated;
 
-    DEVICE u32 tile_of_warp() const { return blockIdx.x * (tile::ROWS / 16) + threadIdx.x / WARP; }
+    DEVICE u32 tile_of_warp() const { return w_tile * (tile::ROWS / 16) + threadIdx.x / WARP; }
     DEVICE u8* stage_of_warp(u8* stage) const { return stage + threadIdx.x / WARP * TILE_BYTES; }
     DEVICE u8* scales_of_lane(u8* mine, u32 plane) const { return mine + F::TILE_CODE_BYTES + plane * SCALES_BYTES + threadIdx.x % WARP * F::SCALE_BYTES; }
 
@@ -91,8 +91,9 @@ struct PackedWeights {
 #define LINEAR_TILE(name, format)                                                                                                                            \
     KERNEL(256, 2) name(const bf16* x, const u8* codes, const u8* scales, const u8* minima, const float* bias, void* out, u32 m, u32 n, u32 k,              \
                         u32 out_stride, u32 epilogue) {                                                                                                      \
-        tile::product(linear_tile_quantised_detail::PackedWeights<format>{codes, scales, minima, n, k, is_gated(epilogue)}, x, bias, out, m, n, k,           \
-                      out_stride, epilogue);                                                                                                                 \
+        tile::Place place = tile::place_of_block();                                                                                                          \
+        linear_tile_quantised_detail::PackedWeights<format> weights{codes, scales, minima, n, k, place.w_tile, is_gated(epilogue)};                          \
+        tile::product(place, weights, x, bias, out, m, n, k, out_stride, epilogue);                                                                          \
     }
 LINEAR_TILE(linear_tile_q4g32, Q4G32)
 LINEAR_TILE(linear_tile_q4g32z, Q4G32Min)

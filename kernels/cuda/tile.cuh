@@ -5,6 +5,9 @@
 // Every sum runs over K in one ascending order, whatever the number of rows: a row of the result has the same bits alone or among
 // others. (Not the bits of `product.cuh`, which cuts K in eight.)
 //
+// Blocks that run at the same time should read the same weights, as these are far more bytes than the activations: within groups of
+// eight tiles of activation rows the tile of activation rows runs fastest, so that weights come from memory once for 1024 rows.
+//
 // Where the weights come from is a type: how many bytes of a stage it needs (STAGE_BYTES), how a stage is loaded, and how it becomes
 // a plane of bf16 [128][64] for the tensor cores. Where that is work (UNPACKS), the plane lies behind the stages.
 #pragma once
@@ -17,6 +20,20 @@ constexpr u32 STEP = 64;
 constexpr u32 STAGES = 3;
 constexpr u32 THREADS = 256;
 constexpr u32 PLANE_BYTES = ROWS * STEP * 2;
+// Tiles of activation rows that share one reading of the weights.
+constexpr u32 GROUP_TILES = 8;
+
+// Which tile of activation rows and which of weight rows this block multiplies.
+struct Place {
+    u32 x_tile, w_tile;
+};
+
+// Blocks start in the order of their numbers, x first; the grid's extent in y need not be a multiple of a group.
+DEVICE Place place_of_block() {
+    u32 number = blockIdx.y * gridDim.x + blockIdx.x, first = blockIdx.y / GROUP_TILES * GROUP_TILES;
+    u32 num_tiles = smaller(GROUP_TILES, gridDim.y - first), in_group = number - first * gridDim.x;
+    return {first + in_group % num_tiles, in_group / num_tiles};
+}
 
 // Sixteen bytes of a plane [128][64] of bf16.
 DEVICE u8* piece(u8* plane, u32 row, u32 index) { return plane + row * STEP * 2 + (index ^ (row & 7)) * 16; }
@@ -38,11 +55,11 @@ struct DenseWeights {
     static constexpr u32 STAGE_BYTES = PLANE_BYTES;
     static constexpr bool UNPACKS = false;
     const bf16* w;
-    u32 n, k;
+    u32 n, k, w_tile;
     bool gated;
 
     DEVICE void load(u8* stage, u32 step) const {
-        copy_rows(stage, w, k, step * STEP, n, [&](u32 r) { return weight_row(blockIdx.x * (ROWS / 16) + r / 16, r % 16, n, gated); });
+        copy_rows(stage, w, k, step * STEP, n, [&](u32 r) { return weight_row(w_tile * (ROWS / 16) + r / 16, r % 16, n, gated); });
     }
     DEVICE u8* unpack(u8* stage, u8*) const { return stage; }
 };
@@ -72,7 +89,7 @@ DEVICE void multiply_stage(u8* x_plane, u8* w_plane, Sums& sums) {
 }
 
 // Writes a warp's results. Of a gated tile of 16 weight rows the first eight are gates, the others what they let through.
-DEVICE void store(const Sums& sums, const float* bias, void* out, u32 m, u32 n, u32 out_stride, u32 epilogue) {
+DEVICE void store(Place place, const Sums& sums, const float* bias, void* out, u32 m, u32 n, u32 out_stride, u32 epilogue) {
     u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, g = lane / 4, t = lane % 4;
     bool gated = is_gated(epilogue);
     auto with_bias = [&](float sum, u32 row) { return sum + (bias ? bias[row] : 0.0f); };
@@ -80,12 +97,12 @@ DEVICE void store(const Sums& sums, const float* bias, void* out, u32 m, u32 n, 
     for (u32 i = 0; i < 4; i++) {
 #pragma unroll
         for (u32 c = 0; c < 4; c++) {
-            u32 m_idx = blockIdx.y * ROWS + warp / 4 * 64 + 16 * i + g + c / 2 * 8;
+            u32 m_idx = place.x_tile * ROWS + warp / 4 * 64 + 16 * i + g + c / 2 * 8;
             if (m_idx >= m) continue;
             u64 begin = static_cast<u64>(m_idx) * out_stride;
 #pragma unroll
             for (u32 j = 0; j < 2; j++) {
-                u32 in_tile = 2 * t + c % 2, tile_idx = blockIdx.x * (ROWS / 16) + warp % 4 * 2 + j;
+                u32 in_tile = 2 * t + c % 2, tile_idx = place.w_tile * (ROWS / 16) + warp % 4 * 2 + j;
                 u32 row = weight_row(tile_idx, in_tile, n, gated), other = weight_row(tile_idx, in_tile + 8, n, gated);
                 float first = sums[i][2 * j][c], second = sums[i][2 * j + 1][c];
                 if (gated) {
@@ -100,14 +117,14 @@ DEVICE void store(const Sums& sums, const float* bias, void* out, u32 m, u32 n, 
 }
 
 template <class Weights>
-DEVICE void product(const Weights& weights, const bf16* x, const float* bias, void* out, u32 m, u32 n, u32 k, u32 out_stride, u32 epilogue) {
+DEVICE void product(Place place, const Weights& weights, const bf16* x, const float* bias, void* out, u32 m, u32 n, u32 k, u32 out_stride, u32 epilogue) {
     constexpr u32 STAGE_BYTES = PLANE_BYTES + Weights::STAGE_BYTES;
     SHARED_DYNAMIC(shared);
     u8* unpacked = shared + STAGES * STAGE_BYTES;
     u32 num_steps = ceil_div(k, STEP);
     auto x_stage = [&](u32 step) { return shared + step % STAGES * STAGE_BYTES; };
     auto w_stage = [&](u32 step) { return x_stage(step) + PLANE_BYTES; };
-    auto load_x = [&](u32 step) { copy_rows(x_stage(step), x, k, step * STEP, m, [&](u32 r) { return blockIdx.y * ROWS + r; }); };
+    auto load_x = [&](u32 step) { copy_rows(x_stage(step), x, k, step * STEP, m, [&](u32 r) { return place.x_tile * ROWS + r; }); };
 
     let_next_kernel_start();
 #pragma unroll
@@ -135,7 +152,7 @@ DEVICE void product(const Weights& weights, const bf16* x, const float* bias, vo
         multiply_stage(x_stage(step), w_plane, sums);
     }
     copy_async_wait<0>();
-    store(sums, bias, out, m, n, out_stride, epilogue);
+    store(place, sums, bias, out, m, n, out_stride, epilogue);
 }
 
 }  // namespace tile

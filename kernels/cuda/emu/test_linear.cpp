@@ -124,5 +124,6 @@ void test_linear() {
     check_product(TILE, 130, 17, 64, 2, true, 1);
     check_product(TILE, 1, 272, 8, 0, false, 2);
     check_product(TILE, 20, 160, 584, 3, true, 3);
+    check_product(TILE, 1200, 272, 24, 0, true, 1);
     check_tile_invariance();
 }
