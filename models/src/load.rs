@@ -19,7 +19,7 @@ use crate::source::ModelSource;
 use crate::spec::DecoderSpec;
 use crate::tensor_source::TensorSource;
 use crate::text_assets::TextAssets;
-use crate::weights::WeightStore;
+use crate::weights::{Int4Scheme, WeightStore};
 
 mod footprint;
 mod inspect;
@@ -311,6 +311,10 @@ fn open_folder(folder: &Path, weights: WeightsKind) -> Result<Opened, ModelError
     let weights = match weights {
         WeightsKind::File => {
             let store = WeightStore::open_safetensors(folder)?;
+            let store = match Int4Scheme::read(&config)? {
+                Some(scheme) => store.with_int4(&scheme)?,
+                None => store,
+            };
             OpenedWeights::Stored(store.renamed(|name| form.names.renamed(name))?)
         }
         WeightsKind::Dummy { seed, weight_type } => {
@@ -318,7 +322,8 @@ fn open_folder(folder: &Path, weights: WeightsKind) -> Result<Opened, ModelError
         }
     };
     Ok(Opened {
-        spec: (form.spec)(&config)?,
+        // How weights are packed was read above: the architecture does not depend on it.
+        spec: (form.spec)(&config.without("quantization_config"))?,
         names: &form.names,
         text: TextAssets::from_folder(folder, &config)?,
         weights,

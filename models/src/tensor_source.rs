@@ -34,11 +34,7 @@ impl<'a> TensorSource<'a> {
         match self {
             Self::Stored(store) => {
                 let stored = store.tensor(name, shape)?;
-                Ok(TensorData {
-                    shape: shape.to_vec(),
-                    weight_type: stored.weight_type,
-                    bytes: Cow::Borrowed(stored.bytes),
-                })
+                Ok(TensorData { shape: shape.to_vec(), weight_type: stored.weight_type, bytes: stored.bytes })
             }
             Self::Dummy(dummy) => Ok(dummy.tensor(name, shape)),
         }

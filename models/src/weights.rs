@@ -10,6 +10,7 @@
 //!
 //! Deliberately absent: writing but for [`cut_layers`], and loading by parts; a model is served whole.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
@@ -21,12 +22,14 @@ use crate::error::ModelError;
 
 mod convert;
 pub(crate) mod gguf;
+mod int4;
 mod mapped_file;
 mod safetensors;
 
 pub(crate) use convert::to_f32;
 pub(crate) use gguf::GgufMetadata;
 pub use gguf::cut_layers;
+pub(crate) use int4::{Int4Matrix, Int4Scheme};
 
 use mapped_file::MappedFile;
 
@@ -43,6 +46,8 @@ pub(crate) struct WeightStore {
 pub(crate) enum StoredType {
     /// A type that kernels compute with.
     Known(WeightType),
+    /// Four bits in several tensors, unpacked to a known type when asked for.
+    Int4(Int4Matrix),
     /// Any other, by the format's own name.
     Other(String),
 }
@@ -51,6 +56,7 @@ impl fmt::Display for StoredType {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(weight_type) => weight_type.fmt(formatter),
+            Self::Int4(matrix) => matrix.fmt(formatter),
             Self::Other(name) => name.fmt(formatter),
         }
     }
@@ -65,13 +71,13 @@ struct Entry {
     stored_type: StoredType,
 }
 
-/// One tensor in its file's own bytes, little-endian and row-major.
-#[derive(Debug, Clone, Copy)]
+/// One tensor in its file's own bytes, or unpacked; little-endian and row-major.
+#[derive(Debug, Clone)]
 pub(crate) struct StoredTensor<'a> {
     /// How its numbers are stored.
     pub(crate) weight_type: WeightType,
     /// All of them.
-    pub(crate) bytes: &'a [u8],
+    pub(crate) bytes: Cow<'a, [u8]>,
 }
 
 /// What is known of a tensor without its numbers.
@@ -144,7 +150,11 @@ impl WeightStore {
     pub(crate) fn described(&self) -> impl Iterator<Item = (&str, DescribedTensor<'_>)> {
         self.tensors.iter().map(|(name, entry)| {
             let Entry { shape, stored_type, bytes, .. } = entry;
-            (name.as_str(), DescribedTensor { shape, stored_type, num_bytes: bytes.len() })
+            let side_bytes = match stored_type {
+                StoredType::Int4(matrix) => matrix.side_bytes(),
+                StoredType::Known(_) | StoredType::Other(_) => 0,
+            };
+            (name.as_str(), DescribedTensor { shape, stored_type, num_bytes: bytes.len() + side_bytes })
         })
     }
 
@@ -174,16 +184,9 @@ impl WeightStore {
                 left_over: Vec::new(),
             });
         };
-        let weight_type = match &entry.stored_type {
-            StoredType::Known(weight_type) => *weight_type,
-            StoredType::Other(type_name) => {
-                return Err(ModelError::Unsupported {
-                    path: self.files[entry.file_idx].path().to_owned(),
-                    feature: format!("tensor `{name}` of type {type_name}"),
-                    supported: supported_types(),
-                });
-            }
-        };
+        if let StoredType::Other(type_name) = &entry.stored_type {
+            return Err(self.foreign_type(name, entry, type_name));
+        }
         if entry.shape != expected {
             return Err(ModelError::TensorShape {
                 name: name.clone(),
@@ -192,7 +195,36 @@ impl WeightStore {
             });
         }
         let bytes = &self.files[entry.file_idx][entry.bytes.clone()];
-        Ok(StoredTensor { weight_type, bytes })
+        match (&entry.stored_type, expected) {
+            (StoredType::Known(weight_type), _) => {
+                Ok(StoredTensor { weight_type: *weight_type, bytes: Cow::Borrowed(bytes) })
+            }
+            (StoredType::Int4(matrix), &[n, k]) => {
+                let (weight_type, bytes) = self.unpack_int4(name, matrix, [n, k], bytes)?;
+                Ok(StoredTensor { weight_type, bytes: Cow::Owned(bytes) })
+            }
+            (StoredType::Int4(_) | StoredType::Other(_), _) => {
+                Err(self.foreign_type(name, entry, &entry.stored_type.to_string()))
+            }
+        }
+    }
+
+    /// Refuses tensors of a type that is not computed with; `keep` has left those that are needed.
+    pub(crate) fn check_types(&self) -> Result<(), ModelError> {
+        for (name, entry) in &self.tensors {
+            if let StoredType::Other(type_name) = &entry.stored_type {
+                return Err(self.foreign_type(name, entry, type_name));
+            }
+        }
+        Ok(())
+    }
+
+    fn foreign_type(&self, name: &str, entry: &Entry, type_name: &str) -> ModelError {
+        ModelError::Unsupported {
+            path: self.files[entry.file_idx].path().to_owned(),
+            feature: format!("tensor `{name}` of type {type_name}"),
+            supported: supported_types(),
+        }
     }
 
     /// Adds a tensor whose byte range is known to lie inside its file.
@@ -224,8 +256,8 @@ impl WeightStore {
 
 impl StoredTensor<'_> {
     /// The numbers as f32, exactly as the format defines them.
-    pub(crate) fn to_f32(self) -> Vec<f32> {
-        to_f32(self.weight_type, self.bytes)
+    pub(crate) fn to_f32(&self) -> Vec<f32> {
+        to_f32(self.weight_type, &self.bytes)
     }
 }
 
@@ -243,6 +275,9 @@ fn num_bytes(weight_type: WeightType, shape: &[usize]) -> Option<usize> {
     let (&columns, outer) = shape.split_last().unwrap_or((&1, &[]));
     outer.iter().try_fold(weight_type.row_bytes(columns)?, |bytes, &size| bytes.checked_mul(size))
 }
+
+#[cfg(test)]
+pub(crate) use int4::tests as int4_tests;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -216,6 +216,7 @@ impl WeightNames {
         let known = |name: &str| {
             needed.contains(name)
                 || name == self.head
+                || store.is_empty_bias(name)
                 || self.spec_tensors.contains(&name)
                 || self.ignored_prefixes.iter().any(|prefix| name.starts_with(prefix))
                 || self.ignored_suffixes.iter().any(|suffix| name.ends_with(suffix))

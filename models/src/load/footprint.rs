@@ -9,7 +9,7 @@ use crate::arch::WeightNames;
 use crate::decoder::MatrixRole;
 use crate::dummy::DummyWeights;
 use crate::spec::DecoderSpec;
-use crate::weights::{DescribedTensor, StoredType, WeightStore};
+use crate::weights::{DescribedTensor, Int4Matrix, StoredType, WeightStore};
 
 /// Where the weights will live: devices keep some types in forms of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,8 @@ fn stored_bits(role: MatrixRole, tensor: &DescribedTensor<'_>, options: &Inspect
     match tensor.stored_type {
         _ if tensor.shape.len() < 2 => F32_BITS,
         StoredType::Known(weight_type) => matrix_bits(role, *weight_type, options),
-        // Asking for such a tensor's numbers has failed before.
+        StoredType::Int4(matrix) => int4_bits(matrix, tensor.shape, options),
+        // Such tensors have been refused before.
         StoredType::Other(_) => 0.0,
     }
 }
@@ -82,6 +83,21 @@ fn matrix_bits(role: MatrixRole, weight_type: WeightType, options: &InspectOptio
         },
         (None, DtypePolicy::F32) => F32_BITS,
         (None, DtypePolicy::Bf16 | DtypePolicy::F16) => HALF_BITS,
+    }
+}
+
+/// Bits of a number of a packed matrix, with a zero point for each group: those without are found by reading them.
+fn int4_bits(matrix: &Int4Matrix, shape: &[usize], options: &InspectOptions) -> f64 {
+    const LONG_GROUPS_BITS: f64 = 4.25;
+    let columns = shape.last().copied().unwrap_or(0);
+    match (options.dtype, matrix.unpacked_type(columns)) {
+        (DtypePolicy::F32, _) => F32_BITS,
+        (DtypePolicy::Bf16 | DtypePolicy::F16, _) | (DtypePolicy::Auto, WeightType::BF16) => HALF_BITS,
+        (DtypePolicy::Auto, weight_type) => match options.place {
+            Place::Cpu => weight_type.file_bits(),
+            Place::Gpu if matrix.has_long_groups(columns) => LONG_GROUPS_BITS,
+            Place::Gpu => weight_type.gpu_bits(),
+        },
     }
 }
 

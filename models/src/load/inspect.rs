@@ -90,10 +90,7 @@ pub fn inspect(source: &ModelSource, options: &InspectOptions) -> Result<Inspect
             let stored = count(store);
             // The rest is in the files only: loading never reads it.
             store.keep(&names.needed(&spec));
-            for (name, tensor) in store.described() {
-                // Says which type is not computed with, if one is.
-                store.tensor(name, tensor.shape)?;
-            }
+            store.check_types()?;
             (stored, footprint::of_stored(names, &spec, store, options), store.dominant_type())
         }
         OpenedWeights::Dummy(dummy) => {

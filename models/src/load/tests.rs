@@ -13,6 +13,8 @@ use crate::model::{Logits, Model};
 use crate::runner::ModelRunner;
 use crate::text_assets::VocabularySource;
 
+mod int4;
+
 fn golden_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
 }

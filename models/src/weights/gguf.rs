@@ -117,7 +117,7 @@ fn place(info: &TensorInfo, file_idx: usize, data_start: usize, file_len: usize)
             ))
         })?,
         // Its size is not known here, and nobody can ask for its bytes.
-        StoredType::Other(_) => 0,
+        StoredType::Int4(_) | StoredType::Other(_) => 0,
     };
     let start = usize::try_from(info.offset).ok().and_then(|offset| data_start.checked_add(offset));
     let start = start.ok_or_else(outside)?;
