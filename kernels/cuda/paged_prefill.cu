@@ -19,7 +19,7 @@
 //          from where each thread widens what it copied itself into the one tile that the tensor cores read: as many bytes in all.
 // How      The query heads that share a KV head are packed as rows: row r is token r / group, head r % group. Eight warps take 16 rows
 //          each and walk over the keys a tile at a time, with a running maximum; the scores never leave registers.
-// Numbers  scores, softmax and sums in f32; weights rounded to bf16 for the product with V.
+// Numbers  scores, softmax and sums in f32, the scale (above 0) folded into the exponent; weights rounded to bf16 for the product with V.
 // Order    keys in tiles of a fixed size from position 0, whatever the chunk, the packing and the block size: a row's bits depend on its own
 //          query and keys alone. Hence `--batch-invariant` sends decode rows here too.
 // Cost     compute bound for long chunks: 4 D FLOP a visible pair. By arithmetic, reading K and V from
@@ -183,33 +183,75 @@ DEVICE void multiply_queries(const u32 (&q)[D / 16][4], u8* k_tile, float (&scor
     }
 }
 
-// Scales to base 2, and hides what a row may not see.
-template <class Element, u32 TILES>
-DEVICE void mask(const Arguments<Element>& args, const Work& work, u32 key, bool all_visible, float (&scores)[TILES][4]) {
-    u32 lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
-    u32 row = work.first_row + threadIdx.x / WARP * 16 + g;
-    u32 positions[2] = {work.position(row), work.position(row + 8)};
+// The two rows of a warp's 16 whose scores this thread holds, and what they and the whole warp see.
+struct Rows {
+    // Of each row the first key it sees, and how many more follow.
+    u32 first_key[2], num_more[2];
+    // Every row of the warp sees the keys from `common_first` to `common_last`.
+    u32 common_first, common_last;
+
+    DEVICE Rows(const Work& work, u32 window) {
+        u32 first_row = work.first_row + threadIdx.x / WARP * 16;
+        auto first_seen = [&](u32 position) { return window && position >= window ? position + 1 - window : 0; };
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+            u32 position = work.position(first_row + threadIdx.x % WARP / 4 + 8 * half);
+            first_key[half] = first_seen(position);
+            num_more[half] = position - first_key[half];
+        }
+        common_first = first_seen(work.position(first_row + 15));
+        common_last = work.position(first_row);
+    }
+    // Whether all rows of the warp see all of `count` keys from `key` on: the same answer in all lanes.
+    DEVICE bool see_all(u32 key, u32 count) const { return key >= common_first && key + count - 1 <= common_last; }
+};
+
+// Hides the keys that a row may not see.
+template <u32 TILES>
+DEVICE void mask(const Rows& rows, u32 key, float (&scores)[TILES][4]) {
+    u32 t = threadIdx.x % WARP % 4;
 #pragma unroll
     for (u32 n = 0; n < TILES; n++) {
 #pragma unroll
         for (u32 c = 0; c < 4; c++) {
-            float s = scores[n][c] * args.scale;
-            if (args.softcap > 0.0f) s = args.softcap * tanhf(s / args.softcap);
-            u32 at = key + 8 * n + 2 * t + c % 2, position = positions[c / 2];
-            bool visible = all_visible || (at <= position && (args.window == 0 || at + args.window > position));
-            scores[n][c] = visible ? s * LOG2_E : NOTHING;
+            // Of a key before the first the difference is huge.
+            u32 after_first = key + 8 * n + 2 * t + c % 2 - rows.first_key[c / 2];
+            if (after_first > rows.num_more[c / 2]) scores[n][c] = NOTHING;
         }
     }
 }
+
+enum class Softcap { None, Capped };
+
+// What products become before the softmax, which is then taken to base 2 of `scores * factor`: with a cap c their tanh, else they stay.
+template <Softcap CAP>
+struct Scaling {
+    float factor, inner;
+
+    template <class Element>
+    DEVICE explicit Scaling(const Arguments<Element>& args)
+        : factor((CAP == Softcap::Capped ? args.softcap : args.scale) * LOG2_E), inner(CAP == Softcap::Capped ? args.scale / args.softcap : 1.0f) {}
+
+    template <u32 TILES>
+    DEVICE void apply(float (&scores)[TILES][4]) const {
+        if constexpr (CAP == Softcap::Capped) {
+#pragma unroll
+            for (u32 n = 0; n < TILES; n++) {
+#pragma unroll
+                for (u32 c = 0; c < 4; c++) scores[n][c] = tanhf(scores[n][c] * inner);
+            }
+        }
+    }
+};
 
 template <u32 D>
 struct Running {
     float maximum[2], weight[2], sums[D / 8][4];
 };
 
-// Scores become weights; the running sums move to the new maximum.
+// Scores become weights, 2^(factor * (score - maximum)); the running sums move to the new maximum.
 template <u32 D>
-DEVICE void rescale(Running<D>& run, float (&scores)[KEYS_OF<D> / 8][4]) {
+DEVICE void rescale(Running<D>& run, float scale, float (&scores)[KEYS_OF<D> / 8][4]) {
     constexpr u32 KEYS = KEYS_OF<D>;
 #pragma unroll
     for (u32 half = 0; half < 2; half++) {
@@ -218,13 +260,15 @@ DEVICE void rescale(Running<D>& run, float (&scores)[KEYS_OF<D> / 8][4]) {
         for (u32 n = 0; n < KEYS / 8; n++) best = fmaxf(best, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
         best = fmaxf(best, __shfl_xor_sync(ALL_LANES, best, 1));
         best = fmaxf(best, __shfl_xor_sync(ALL_LANES, best, 2));
-        float shift = best == NOTHING ? 0.0f : best, factor = exp2_fast(run.maximum[half] - shift), sum = 0.0f;
+        float base = best == NOTHING ? 0.0f : best, shift = -base * scale, sum = 0.0f;
+        // Exactly one where the maximum stays: how many tiles without a visible key a row walks over depends on the rows beside it.
+        float factor = exp2_fast((run.maximum[half] - base) * scale);
         run.maximum[half] = best;
 #pragma unroll
         for (u32 n = 0; n < KEYS / 8; n++) {
 #pragma unroll
             for (u32 c = 2 * half; c < 2 * half + 2; c++) {
-                scores[n][c] = exp2_fast(scores[n][c] - shift);
+                scores[n][c] = exp2_fast(fmaf(scores[n][c], scale, shift));
                 sum += scores[n][c];
             }
         }
@@ -293,21 +337,15 @@ DEVICE bool plan(const typename F::Args& args, Work& work) {
     return true;
 }
 
-template <class F>
-DEVICE void prefill(const typename F::Args& args) {
+// The walk over the keys, whose first tile is on its way. A tile that all rows of a warp see as a whole goes without a mask, which
+// changes no bit.
+template <class F, Softcap CAP>
+DEVICE void attend(const typename F::Args& args, const Work& work, const Tiles<F>& tiles, Running<F::D>& run) {
     constexpr u32 D = F::D, KEYS = F::KEYS;
-    SHARED_DYNAMIC(shared);
-    let_next_kernel_start();
-    wait_for_previous_kernel();
-    Work work;
-    if (!plan<F>(args, work)) return;
-    Tiles<F> tiles{args, work, shared};
-    tiles.load(work.first_key, 0);
-    copy_async_commit();
     u32 q[D / 16][4];
     load_queries<F>(args, work, q);
-    Running<D> run{{NOTHING, NOTHING}, {0.0f, 0.0f}, {}};
-    u32 lowest = work.position(work.first_row);
+    Rows rows(work, args.window);
+    Scaling<CAP> scaling(args);
     for (u32 key = work.first_key, stage = 0; key < work.end_key; key += KEYS, stage ^= 1) {
         if (key + KEYS < work.end_key) tiles.load(key + KEYS, stage ^ 1);
         copy_async_commit();
@@ -316,12 +354,30 @@ DEVICE void prefill(const typename F::Args& args) {
         __syncthreads();
         float scores[KEYS / 8][4];
         multiply_queries<D>(q, tiles.k(stage), scores);
-        mask(args, work, key, key + KEYS - 1 <= lowest && args.window == 0, scores);
-        rescale<D>(run, scores);
+        scaling.apply(scores);
+        if (!rows.see_all(key, KEYS)) mask(rows, key, scores);
+        rescale<D>(run, scaling.factor, scores);
         accumulate<D>(run, scores, tiles.v(stage));
         // The next turn copies into the tile just read.
         __syncthreads();
     }
+}
+
+template <class F>
+DEVICE void prefill(const typename F::Args& args) {
+    SHARED_DYNAMIC(shared);
+    let_next_kernel_start();
+    wait_for_previous_kernel();
+    Work work;
+    if (!plan<F>(args, work)) return;
+    Tiles<F> tiles{args, work, shared};
+    tiles.load(work.first_key, 0);
+    copy_async_commit();
+    Running<F::D> run{{NOTHING, NOTHING}, {0.0f, 0.0f}, {}};
+    if (args.softcap > 0.0f)
+        attend<F, Softcap::Capped>(args, work, tiles, run);
+    else
+        attend<F, Softcap::None>(args, work, tiles, run);
     store<F>(args, work, run);
 }
 

@@ -184,27 +184,30 @@ void check_prefill(const Shape& s, const std::vector<u32>& queries, uint64_t ord
             }
 }
 
-// One prompt in one chunk, and the same prompt cut in two: the rows must have the same bits.
-void check_prefill_invariance() {
+// One prompt in one chunk, the same prompt cut in two, and some tokens alone: the rows must have the same bits. Token 127 is the last of
+// a tile of keys, which it sees as a whole: alone it needs no mask, in the chunk the rows beside it do.
+void check_prefill_invariance(u32 window, float softcap) {
     Check check("paged_prefill, invariance", 0, 0);
-    Shape whole{4, 2, 64, 16, 0, 0, 0, {150}}, head = whole, tail = whole;
-    head.lengths = {83};
-    check.describe("150 tokens at once; as 83 and 67; the last alone");
+    Shape whole{4, 2, 64, 16, 0, window, softcap, {150}};
+    check.describe("150 tokens at once; as 83 and 67; 127 and 149 alone; window %u cap %g", window, softcap);
     u32 stride = (4 + 2 * 2) * 64, out_stride = 4 * 64;
     Random random(3);
     Cache cache(whole, random);
-    Buffer<bf16> qkv(150 * stride), all(150 * out_stride), parts(150 * out_stride), last(out_stride);
+    Buffer<bf16> qkv(150 * stride), all(150 * out_stride);
     random.fill(qkv, 2.0f);
     run_prefill(whole, cache, {150}, qkv, all, 1);
-    Buffer<bf16> tail_qkv(67 * stride), tail_out(67 * out_stride), last_qkv(stride);
-    memcpy(tail_qkv.get(), &qkv[83 * stride], 67 * stride * 2);
-    memcpy(last_qkv.get(), &qkv[149 * stride], stride * 2);
-    run_prefill(head, cache, {83}, qkv, parts, 2);
-    run_prefill(tail, cache, {67}, tail_qkv, tail_out, 3);
-    run_prefill(tail, cache, {1}, last_qkv, last, 1);
-    check.require(memcmp(parts.get(), all.get(), 83 * out_stride * 2) == 0, "the first chunk differs");
-    check.require(memcmp(tail_out.get(), &all[83 * out_stride], 67 * out_stride * 2) == 0, "the second chunk differs");
-    check.require(memcmp(last.get(), &all[149 * out_stride], out_stride * 2) == 0, "the last token alone differs");
+    auto compare = [&](u32 first, u32 count, uint64_t order, const char* what) {
+        Shape part = whole;
+        part.lengths = {first + count};
+        Buffer<bf16> part_qkv(count * stride), out(count * out_stride);
+        memcpy(part_qkv.get(), &qkv[first * stride], count * stride * 2);
+        run_prefill(part, cache, {count}, part_qkv, out, order);
+        check.require(memcmp(out.get(), &all[first * out_stride], count * out_stride * 2) == 0, what);
+    };
+    compare(0, 83, 2, "the first chunk differs");
+    compare(83, 67, 3, "the second chunk differs");
+    compare(127, 1, 1, "a token alone differs");
+    compare(149, 1, 1, "the last token alone differs");
 }
 
 }  // namespace
@@ -215,7 +218,13 @@ void test_attention() {
     check_prefill({3, 1, 64, 32, 0, 0, 0, {64, 65, 20}}, {64, 1, 0}, 2);
     check_prefill({2, 2, 64, 16, 0, 30, 0, {200, 29}}, {150, 29}, 3);
     check_prefill({2, 1, 256, 64, 0, 0, 20.0f, {90}}, {33}, 1);
-    check_prefill_invariance();
+    check_prefill({2, 1, 64, 16, 0, 100, 0, {260}}, {90}, 2);
+    check_prefill({2, 2, 128, 16, 0, 0, 15.0f, {150, 20}}, {80, 20}, 3);
+    check_prefill({2, 1, 64, 16, 0, 90, 5.0f, {200}}, {150}, 1);
+    check_prefill_invariance(0, 0);
+    check_prefill_invariance(0, 10.0f);
+    check_prefill_invariance(70, 0);
+    check_prefill_invariance(20, 10.0f);
     for (uint64_t order : ORDERS) check_decode({4, 1, 128, 16, 128, 0, 0, {1, 0, 77, 300}}, true, order);
     check_decode({2, 1, 64, 16, 64, 0, 0, {15, 16, 17, 64, 65}}, false, 1);
     check_decode({3, 3, 64, 32, 64, 0, 0, {1, 130}}, false, 2);
@@ -239,4 +248,5 @@ void test_attention() {
     check_prefill({2, 1, 128, 32, 0, 0, 0, {70}, true}, {30}, 2);
     check_prefill({2, 1, 256, 16, 0, 0, 0, {40}, true}, {40}, 3);
     check_prefill({2, 1, 96, 16, 0, 25, 0, {70}, true}, {70}, 1);
+    check_prefill({2, 1, 64, 16, 0, 0, 8.0f, {140}, true}, {40}, 2);
 }

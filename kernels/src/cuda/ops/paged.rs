@@ -27,7 +27,7 @@ pub struct PagedInput<'a, T: CacheElement = bf16> {
     pub shape: HeadShape,
     /// Only so many keys back are seen.
     pub window: Option<u32>,
-    /// Scores are multiplied by it.
+    /// Scores are multiplied by it; above 0.
     pub scale: f32,
     /// Scores are bent towards this limit by a tanh.
     pub softcap: Option<f32>,
@@ -45,6 +45,10 @@ impl<T: CacheElement> PagedInput<'_, T> {
         if !block_size.is_multiple_of(16) || block_size == 0 {
             let (what, found) = ("block_size", block_size.to_string());
             return Err(CudaError::Unsupported { op, what, found, supported: "a multiple of 16" });
+        }
+        if self.scale <= 0.0 || !self.scale.is_finite() {
+            let (what, found) = ("scale", self.scale.to_string());
+            return Err(CudaError::Unsupported { op, what, found, supported: "a finite number above 0" });
         }
         let columns = self.shape.qkv_columns();
         let tokens = self.qkv.len() / columns.max(1);
