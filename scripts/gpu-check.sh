@@ -204,7 +204,7 @@ else
  "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256, "hidden_act": "silu",
  "max_position_embeddings": 131072, "rms_norm_eps": 1e-05, "rope_theta": 500000.0, "tie_word_embeddings": false}'
   limits=(--max-model-len 9216 --max-num-batched-tokens 8192)
-  decode_shapes=1x1024+64,8x1024+64,32x1024+64,128x1024+64 ablation_shapes=1x1024+64,32x1024+64
+  decode_shapes=1x1024+64,8x1024+64,32x1024+64,128x1024+96 ablation_shapes=1x1024+64,32x1024+64
   prefill_shapes=1x512+1,1x2048+1,1x8192+1 candle_shapes=1x1024+64,1x2048+1
   iterations=(--num-iters 2 --num-iters-warmup 1)
   load=(--concurrency 1,16,64,256 --input-words 512 --max-tokens 128)

@@ -20,6 +20,7 @@ use crate::figures::{Figures, Outcome, Wanted};
 use crate::in_process::{EngineAsk, EngineClient};
 use crate::output_args::OutputArgs;
 use crate::report::{self, RunReport};
+use crate::sample::Sample;
 use crate::stats::Summary;
 use crate::stopwatch::Stopwatch;
 
@@ -100,6 +101,8 @@ pub struct BatchFigures {
     pub output_len: u32,
     /// Times from the first request's entry to the last one's end, a batch each.
     pub batch_ms: Option<Summary>,
+    /// Time of a step in which all sequences decode; absent for answers of one token.
+    pub step_ms: Option<f64>,
     /// The requests of all batches together.
     pub requests: Figures,
     /// What the model asks of a step at least, if that can be told: it gives the figures their floor.
@@ -194,6 +197,7 @@ async fn measure(
             samples.extend(batch);
         }
     }
+    let step_ms = step_ms(&samples);
     let outcome = Outcome { samples, failures: Vec::new(), elapsed: batches.iter().sum() };
     let load = format!("{batch_size} x {input_len}+{output_len}");
     let wanted = Wanted { ranks: &args.told.percentiles, objectives: &[] };
@@ -202,9 +206,23 @@ async fn measure(
         input_len,
         output_len: output_len.get(),
         batch_ms: Summary::of(batches, &args.told.percentiles),
+        step_ms,
         requests: Figures::new(load, &outcome, wanted),
         work: None,
     })
+}
+
+/// The median, over all places in all answers, of the mean time between so many tokens in a row. A single gap says little:
+/// with two steps in flight, tokens may come in pairs. The median leaves out the beginning, when other prompts are still
+/// computed, and the end, when other answers have ended.
+fn step_ms(samples: &[Sample]) -> Option<f64> {
+    const GAPS: usize = 8;
+    let windows = samples.iter().flat_map(|sample| sample.gaps.windows(GAPS.min(sample.gaps.len()).max(1)));
+    let mut means: Vec<f64> = windows
+        .map(|window| 1e3 * window.iter().map(Duration::as_secs_f64).sum::<f64>() / window.len() as f64)
+        .collect();
+    means.sort_by(f64::total_cmp);
+    means.get(means.len() / 2).copied()
 }
 
 fn print_row(figures: &BatchFigures, is_first: bool) {
@@ -228,6 +246,19 @@ fn print_row(figures: &BatchFigures, is_first: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_is_told_from_tokens_in_pairs_and_from_steps_with_prompts() {
+        let sample = |gaps: &[u64]| Sample {
+            gaps: gaps.iter().map(|&ms| Duration::from_millis(ms)).collect(),
+            ..Sample::default()
+        };
+        let mut gaps = vec![400, 400];
+        gaps.extend([0, 20].repeat(16));
+        assert_eq!(step_ms(&[sample(&gaps), sample(&gaps)]), Some(10.0));
+        assert_eq!(step_ms(&[sample(&[4, 8])]), Some(6.0));
+        assert_eq!(step_ms(&[sample(&[])]), None);
+    }
 
     #[test]
     fn a_shape_is_read_as_it_is_written() {

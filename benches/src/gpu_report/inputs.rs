@@ -47,6 +47,7 @@ pub(super) struct Batch {
     pub(super) num_requests: u64,
     pub(super) input_len: u64,
     pub(super) output_len: u64,
+    pub(super) step_ms: Option<f64>,
     pub(super) requests: Requests,
     pub(super) work: Option<ModelWork>,
 }
@@ -55,7 +56,6 @@ pub(super) struct Batch {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Requests {
     pub(super) ttft_ms: Option<Times>,
-    pub(super) itl_ms: Option<Times>,
 }
 
 /// Of many times, the median.

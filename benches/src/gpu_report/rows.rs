@@ -89,7 +89,7 @@ fn of_batch(variant: &str, batch: &Batch, rates: Option<DeviceRates>) -> Option<
         (Kind::Prefill, input_len, ms, batch_size * input_len, step)
     } else {
         let context = input_len + output_len / 2;
-        let ms = batch.requests.itl_ms?.p50;
+        let ms = batch.step_ms?;
         let step = work.map(|work| work.decode(batch_size, context));
         (Kind::Decode, context, ms, batch_size, step)
     };

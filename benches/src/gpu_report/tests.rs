@@ -17,7 +17,7 @@ fn write(folder: &Path, name: &str, text: &str) {
 fn batch(batch_size: u64, output_len: u64, ms: f64) -> String {
     let line = format!(
         r#"{{"batch_size": {batch_size}, "input_len": 10, "output_len": {output_len}, "work": {WORK},
-            "requests": {{"ttft_ms": {{"p50": {ms}}}, "itl_ms": {{"p50": {ms}}}}}}}"#
+            "step_ms": {ms}, "requests": {{"ttft_ms": {{"p50": {ms}}}}}}}"#
     );
     line.replace('\n', " ") + "\n"
 }
