@@ -62,7 +62,7 @@ using CUgraphExec = struct Graph*;
 namespace driver {
 
 // The largest shared memory of a block that asks for more than the usual.
-constexpr int MAX_SHARED_BYTES = 232448;
+int max_shared_bytes();
 constexpr int USUAL_SHARED_BYTES = 49152;
 
 struct Settings {

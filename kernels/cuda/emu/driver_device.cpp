@@ -33,6 +33,22 @@ uint64_t number(const char* name, uint64_t otherwise) {
     abort();
 }
 
+}  // namespace
+
+// Most shared memory of a block, by compute capability. Source: CUDA C++ Programming Guide, table of technical specifications.
+int max_shared_bytes() {
+    switch (settings().compute_capability) {
+        case 80:
+        case 87: return 166912;
+        case 86:
+        case 89:
+        case 120: return 101376;
+        default: return 232448;
+    }
+}
+
+namespace {
+
 // The number of CUdevice_attribute, and its value.
 struct Attribute {
     int number, value;
@@ -56,9 +72,9 @@ int attribute(int wanted) {
         {41, 1},                       // UNIFIED_ADDRESSING
         {75, capability / 10},         // COMPUTE_CAPABILITY_MAJOR
         {76, capability % 10},         // COMPUTE_CAPABILITY_MINOR
-        {81, MAX_SHARED_BYTES + 1024}, // MAX_SHARED_MEMORY_PER_MULTIPROCESSOR
+        {81, max_shared_bytes() + 1024}, // MAX_SHARED_MEMORY_PER_MULTIPROCESSOR
         {82, 65536},                   // MAX_REGISTERS_PER_MULTIPROCESSOR
-        {97, MAX_SHARED_BYTES},        // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+        {97, max_shared_bytes()},      // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
         {106, 32},                     // MAX_BLOCKS_PER_MULTIPROCESSOR
         {111, 1024},                   // RESERVED_SHARED_MEMORY_PER_BLOCK
         {115, 0},                      // MEMORY_POOLS_SUPPORTED

@@ -185,7 +185,7 @@ EXPORT CUresult cuFuncSetAttribute(CUfunction function, int attribute, int value
     return call(Needs::Context, [&]() -> CUresult {
         switch (attribute) {
             case MaxDynamicBytes:
-                if (value < 0 || value > MAX_SHARED_BYTES) return refuse(CUDA_ERROR_INVALID_VALUE, function->name + ": " + std::to_string(value) + " bytes of dynamic shared memory");
+                if (value < 0 || value > max_shared_bytes()) return refuse(CUDA_ERROR_INVALID_VALUE, function->name + ": " + std::to_string(value) + " bytes of dynamic shared memory");
                 function->max_dynamic_bytes = value;
                 return CUDA_SUCCESS;
             case Carveout: return CUDA_SUCCESS;

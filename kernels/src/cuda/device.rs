@@ -14,7 +14,7 @@ use super::blaslt::BlasLt;
 use super::buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut};
 use super::error::{Context, CudaError, expect_equal};
 use super::functions::{Functions, KernelResources};
-use super::probe::{DeviceInfo, DriverVersion, MIN_COMPUTE_CAPABILITY, probe};
+use super::probe::{DeviceInfo, DriverVersion, FIRST_WITH_OVERLAP, MIN_COMPUTE_CAPABILITY, probe};
 
 /// How large products are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -304,7 +304,8 @@ impl CudaDevice {
     /// Notes that a step's kernel is launched, and says whether it may overlap with the work before.
     pub(crate) fn note_kernel(&self) -> bool {
         let overlaps = self.inner.may_overlap_last.swap(true, Ordering::Relaxed);
-        overlaps && self.inner.config.overlap == LaunchOverlap::Overlapped
+        let can_overlap = self.inner.info.compute_capability >= FIRST_WITH_OVERLAP;
+        overlaps && can_overlap && self.inner.config.overlap == LaunchOverlap::Overlapped
     }
 
     pub(crate) fn context(&self) -> &Arc<CudaContext> {

@@ -15,7 +15,10 @@ pub(crate) use super::ops::rows::PADDING_SLOT;
 pub(crate) use attention::attention;
 pub(crate) use batch::{BatchShape, CudaBatch};
 pub(crate) use feed::CudaFeed;
-pub(crate) use ops::{add_rms_norm, embed, gated_act, gather_rows, linear, pack, rope_and_cache, soft_cap};
+pub(crate) use ops::{
+    add_rms_norm, can_gate, embed, gated_act, gated_linear, gather_rows, linear, pack, rope_and_cache,
+    soft_cap,
+};
 pub(crate) use sampler::{CudaSampler, CudaTokens};
 pub(crate) use tensor::{CudaBytes, CudaBytesMut, CudaTensor};
 pub(crate) use workspace::CudaWorkspace;

@@ -110,6 +110,21 @@ pub enum CudaError {
     #[error("the step's batch was not uploaded before its first op")]
     NotUploaded,
 
+    /// A kernel does not fit the device, or a step is too large for it.
+    #[error(
+        "the kernel `{kernel}` would need {found} {what}, the device has {limit}; use fewer tokens a step (--max-num-batched-tokens), or a GPU with more shared memory"
+    )]
+    LaunchLimit {
+        /// Which kernel.
+        kernel: &'static str,
+        /// What there is too little of.
+        what: &'static str,
+        /// What is needed.
+        found: usize,
+        /// What there is.
+        limit: usize,
+    },
+
     /// Arguments of a kernel disagree.
     #[error("{op}: {what} is {found}, expected {expected}")]
     Shape {

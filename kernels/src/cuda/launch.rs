@@ -8,6 +8,7 @@ use super::buffer::{DeviceElement, DeviceSlice, DeviceSliceMut};
 use super::device::CudaDevice;
 use super::error::{Context, CudaError};
 use super::functions::Kernel;
+use super::probe::DeviceInfo;
 
 /// Most parameters a kernel of ours has.
 const MAX_ARGUMENTS: usize = 30;
@@ -32,6 +33,25 @@ impl Grid {
     /// The same with dynamic shared memory.
     pub(crate) fn with_shared(self, shared_bytes: usize) -> Self {
         Self { shared_bytes, ..self }
+    }
+
+    /// Refuses what the device cannot launch, by name; the driver would call it an invalid value.
+    fn check(&self, kernel: Kernel, info: &DeviceInfo) -> Result<(), CudaError> {
+        const MAX_BLOCKS_IN_Y_AND_Z: usize = 65_535;
+        let refused = |what, found: usize, limit: usize| CudaError::LaunchLimit {
+            kernel: kernel.name(),
+            what,
+            found,
+            limit,
+        };
+        let [_, y, z] = self.blocks;
+        if y.max(z) > MAX_BLOCKS_IN_Y_AND_Z {
+            return Err(refused("rows of its grid", y.max(z), MAX_BLOCKS_IN_Y_AND_Z));
+        }
+        if self.shared_bytes > info.max_shared_bytes {
+            return Err(refused("bytes of shared memory", self.shared_bytes, info.max_shared_bytes));
+        }
+        Ok(())
     }
 }
 
@@ -104,6 +124,7 @@ impl CudaDevice {
         if grid.blocks.contains(&0) {
             return Ok(());
         }
+        grid.check(kernel, self.info())?;
         self.bind()?;
         let mut pointers = [std::ptr::null_mut::<c_void>(); MAX_ARGUMENTS];
         for (pointer, value) in pointers.iter_mut().zip(&mut arguments.values[..arguments.len]) {

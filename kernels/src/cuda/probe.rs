@@ -46,6 +46,9 @@ pub const MIN_DRIVER: DriverVersion = DriverVersion { major: 13, minor: 0 };
 /// The oldest device the kernels run on: Ampere (`cp.async`, bf16 tensor cores).
 pub const MIN_COMPUTE_CAPABILITY: ComputeCapability = ComputeCapability { major: 8, minor: 0 };
 
+/// The oldest device on which a kernel may begin while the one before it ends: Hopper.
+pub(crate) const FIRST_WITH_OVERLAP: ComputeCapability = ComputeCapability { major: 9, minor: 0 };
+
 /// What the driver says of one device.
 #[derive(Debug, Clone)]
 pub struct DeviceInfo {
@@ -59,6 +62,8 @@ pub struct DeviceInfo {
     pub total_bytes: usize,
     /// How many multiprocessors it has.
     pub num_multiprocessors: usize,
+    /// Most shared memory of a block of threads.
+    pub max_shared_bytes: usize,
 }
 
 /// What was found on this machine.
@@ -144,6 +149,8 @@ fn describe_device(ordinal: i32) -> Result<DeviceInfo, CudaError> {
         total_bytes,
         num_multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.unsigned_abs()
             as usize,
+        max_shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?
+            .unsigned_abs() as usize,
     })
 }
 

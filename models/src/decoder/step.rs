@@ -211,16 +211,15 @@ impl Step<'_> {
         let num_tokens = self.batch.num_tokens();
         match weights {
             FeedForwardWeights::Dense { gate_up, down } => {
-                ops::linear(
+                ops::gated_linear(
                     self.device,
                     &mut buffers.workspace,
-                    ops::LinearArguments { x: buffers.normed.rows(num_tokens)?, weight: gate_up, bias: None },
+                    ops::GatedLinearArguments {
+                        x: buffers.normed.rows(num_tokens)?,
+                        weight: gate_up,
+                        activation: self.spec.activation,
+                    },
                     buffers.gate_up.rows_mut(num_tokens)?,
-                )?;
-                ops::gated_act(
-                    self.device,
-                    self.spec.activation,
-                    buffers.gate_up.rows(num_tokens)?,
                     buffers.activated.rows_mut(num_tokens)?,
                 )?;
                 ops::linear(

@@ -67,11 +67,24 @@ async fn auto_takes_a_gpu_that_will_do() {
     assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
+/// Ampere and Ada have less shared memory than Hopper: kernels are chosen that find room.
+#[tokio::test]
+async fn smaller_gpus_serve_too() {
+    let Some(driver) = EmulatedDriver::build().expect("the stand-in compiles") else { return };
+    for capability in [80, 89] {
+        let variables = surroundings(&driver, Setting::ComputeCapability(capability));
+        let server = serve(&variables, &["--device", "cuda", "--max-num-seqs", "20"]).await;
+        let answer = server.post(COMPLETIONS, &greedy("The stone", 4)).await;
+        assert_eq!(answer.status, 200, "{capability}: {}", answer.text);
+    }
+}
+
 #[tokio::test]
 async fn a_kernel_that_faults_ends_the_request_with_an_error_and_then_the_process() {
     let Some(driver) = EmulatedDriver::build().expect("the stand-in compiles") else { return };
     let variables = surroundings(&driver, Setting::FailLaunch(5));
-    let mut server = serve(&variables, &["--device", "cuda", "--max-num-seqs", "4", "--cuda-graphs=false"]).await;
+    let mut server =
+        serve(&variables, &["--device", "cuda", "--max-num-seqs", "4", "--cuda-graphs=false"]).await;
     let body = with(greedy("The stone", 4), serde_json::json!({"stream": true}));
     let stream = server.open(COMPLETIONS, &body).await.collect().await.expect("a whole stream");
     assert_eq!(stream.error.expect("a kernel faulted")["code"], "backend_failed");

@@ -12,7 +12,9 @@ use crate::cuda::ops::stacked::{SourcesKept, StackedWeight};
 use crate::cuda::{CudaDevice, CudaError};
 use crate::error::KernelError;
 use crate::kv::{KvLayout, PagedKv};
-use crate::ops::{Activation, LinearArguments, NormArguments, RopeArguments, RopeStyle};
+use crate::ops::{
+    Activation, GatedLinearArguments, LinearArguments, NormArguments, RopeArguments, RopeStyle,
+};
 use crate::tensor::{DType, TensorView, TensorViewMut};
 use crate::weight::{ComputeType, PackedWeight, WeightSource};
 
@@ -86,6 +88,26 @@ pub(crate) fn linear(
         DType::BF16 | DType::F16 => ProductOutput::Bf16(out.as_device_mut("out")?),
     };
     Ok(arguments.weight.as_cuda()?.product(device, x, bias, m, out)?)
+}
+
+/// Whether a product of so many rows gates by itself.
+pub(crate) fn can_gate(device: &CudaDevice, weight: &PackedWeight, m: usize) -> Result<bool, KernelError> {
+    Ok(weight.as_cuda()?.can_gate(device, m))
+}
+
+/// See [`crate::ops::gated_linear`], where [`can_gate`].
+pub(crate) fn gated_linear(
+    device: &CudaDevice,
+    arguments: GatedLinearArguments<'_>,
+    mut out: TensorViewMut<'_>,
+) -> Result<(), KernelError> {
+    let [m, _] = arguments.x.shape();
+    let out = out.as_device_mut("out")?;
+    let out = match arguments.activation {
+        Activation::Silu => ProductOutput::SiluGated(out),
+        Activation::GeluTanh => ProductOutput::GeluGated(out),
+    };
+    Ok(arguments.weight.as_cuda()?.product(device, arguments.x.as_device("x")?, None, m, out)?)
 }
 
 /// See [`crate::ops::gated_act`].

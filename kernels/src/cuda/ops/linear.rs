@@ -9,9 +9,12 @@ use super::super::functions::Kernel;
 use super::super::launch::{Arguments, Grid};
 use super::rows::add_bias;
 
-/// Up to so many rows the skinny kernels stream the weights once; beyond, cuBLASLt is asked, or the kernel
-/// for many rows where it cannot be.
+/// Up to so many rows the skinny kernels stream the weights once; beyond, the kernel for many rows is asked.
 pub const MAX_SKINNY_ROWS: usize = 64;
+
+/// The same where cuBLASLt can be asked: by count, with more rows the skinny kernels take more from L2 for the activations
+/// than for the weights.
+const MAX_SKINNY_ROWS_BESIDE_BLAS: usize = 32;
 
 /// Rows of `x`, and of `w`, of one block of the kernel for many rows.
 pub(super) const TILE_ROWS: usize = 128;
@@ -143,9 +146,12 @@ impl SkinnyVariant {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::M8, Self::M16, Self::M32, Self::M64];
 
-    /// The smallest that holds `m` rows, or the largest there is.
-    pub fn for_rows(m: usize) -> Self {
-        Self::ALL.into_iter().find(|variant| m <= variant.rows()).unwrap_or(Self::M64)
+    /// The smallest that holds `m` rows, or the largest there is; of those that find room on the device.
+    pub fn for_device(device: &CudaDevice, m: usize) -> Self {
+        let fits = |variant: &Self| variant.block().1 <= device.info().max_shared_bytes;
+        let mut fitting = Self::ALL.into_iter().filter(fits);
+        let largest = fitting.clone().next_back().unwrap_or(Self::M8);
+        fitting.find(|variant| m <= variant.rows()).unwrap_or(largest)
     }
 
     /// Rows of `x` in one block.
@@ -193,7 +199,7 @@ pub fn product(
 ) -> Result<(), CudaError> {
     check(product, &out, out.all_columns(product.n))?;
     let Product { x, w, bias, m, n, k } = *product;
-    if let (Some(blas), true) = (device.blas(), m > MAX_SKINNY_ROWS) {
+    if let Some(blas) = device.blas().filter(|_| !streams_once(device, m)) {
         match (&mut out, bias) {
             (ProductOutput::Bf16(out), None) => return blas.product(x, w, out, [m, n, k]),
             (ProductOutput::Bf16(out), Some(bias)) if n.is_multiple_of(8) => {
@@ -207,6 +213,11 @@ pub fn product(
         }
     }
     product_part(device, product, &out, out.all_columns(n))
+}
+
+/// Whether products of `m` rows with bf16 weights go to the skinny kernels.
+pub(super) fn streams_once(device: &CudaDevice, m: usize) -> bool {
+    m <= MAX_SKINNY_ROWS_BESIDE_BLAS || !takes_tiles(device, m) && device.blas().is_none()
 }
 
 /// Whether `m` rows go to the kernel for many, which sums in another order than the skinny ones.
@@ -228,7 +239,7 @@ pub fn product_part(
     if takes_tiles(device, product.m) {
         return launch_tiles(device, product, out, columns);
     }
-    launch_skinny(device, SkinnyVariant::for_rows(product.m), product, out, columns)
+    launch_skinny(device, SkinnyVariant::for_device(device, product.m), product, out, columns)
 }
 
 /// The product by the kernel for many rows; any number is right.

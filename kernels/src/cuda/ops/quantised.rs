@@ -78,14 +78,18 @@ pub fn product_part(
 /// The kernel for `m` rows and its grid.
 fn launch_shape(device: &CudaDevice, w: &QuantisedWeight, m: usize) -> (Kernel, Grid) {
     let (parts, n) = (w.format().parts(), w.shape()[0]);
-    if takes_tiles(device, m) {
-        let blocks = [n.div_ceil(TILE_ROWS), m.div_ceil(TILE_ROWS), 1];
-        return (parts.tile, Grid::new(blocks, THREADS).with_shared(parts.tile_shared_bytes()));
-    }
+    let has_room =
+        |variant_idx: &usize| parts.skinny_shared_bytes(1 << variant_idx) <= device.info().max_shared_bytes;
     let variant_idx = match m {
         ..=8 => 0,
         9..=16 => 1,
         _ => 2,
+    };
+    // Small GPUs have less shared memory: then weights are read more often, or always by tiles, which need less.
+    let variant_idx = (0..=variant_idx).rev().find(has_room);
+    let Some(variant_idx) = variant_idx.filter(|_| !takes_tiles(device, m)) else {
+        let blocks = [n.div_ceil(TILE_ROWS), m.div_ceil(TILE_ROWS), 1];
+        return (parts.tile, Grid::new(blocks, THREADS).with_shared(parts.tile_shared_bytes()));
     };
     let col_tiles = 1 << variant_idx;
     let blocks = [n.div_ceil(WEIGHT_ROWS), m.div_ceil(8 * col_tiles), 1];

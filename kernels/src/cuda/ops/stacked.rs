@@ -162,6 +162,14 @@ impl StackedWeight {
         Ok(Self { parts, shape: [n, k] })
     }
 
+    /// Whether a product of `m` rows may gate: the weight is of one kind, and the product is one of our own, which gates
+    /// before it rounds. With batch-invariant products that is so for any number of rows.
+    pub fn can_gate(&self, device: &CudaDevice, m: usize) -> bool {
+        matches!(self.parts.as_slice(), [Part::Bf16(..)])
+            && self.shape[0].is_multiple_of(16)
+            && linear::streams_once(device, m)
+    }
+
     /// `y = x w^T + bias`: one launch a part.
     ///
     /// # Shapes
@@ -170,8 +178,8 @@ impl StackedWeight {
     ///
     /// # Errors
     ///
-    /// [`CudaError::Shape`]; [`CudaError::Unsupported`] for an output that gates, as gate and up may be
-    /// kept in different ways; [`CudaError::Blas`].
+    /// [`CudaError::Shape`]; [`CudaError::Unsupported`] for an output that gates unless [`Self::can_gate`];
+    /// [`CudaError::Blas`].
     pub fn product(
         &self,
         device: &CudaDevice,
@@ -181,7 +189,7 @@ impl StackedWeight {
         out: ProductOutput<'_>,
     ) -> Result<(), CudaError> {
         let [n, k] = self.shape;
-        if out.is_gated() {
+        if out.is_gated() && !self.can_gate(device, m) {
             let (what, found) = ("output", "gated".to_owned());
             return Err(CudaError::Unsupported { op: OP, what, found, supported: "one that does not gate" });
         }

@@ -43,7 +43,7 @@ pub(super) fn run<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaErro
         for variant in SkinnyVariant::ALL {
             case.skinny(run, variant, Target::F32, false)?;
         }
-        let variant = SkinnyVariant::for_rows(dims[0]);
+        let variant = SkinnyVariant::for_device(run.device, dims[0]);
         for target in [Target::Bf16, Target::AddTo, Target::F32] {
             case.skinny(run, variant, target, true)?;
         }

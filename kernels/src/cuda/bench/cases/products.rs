@@ -82,7 +82,7 @@ fn plain<F: FnMut(&Measurement)>(
     let mut out = device.alloc::<bf16>("a bench's output", m * n)?;
     let of = |set: usize| Product { x: x.as_slice(), w: weights[set].as_slice(), bias: None, m, n, k };
     let is_skinny = m <= MAX_SKINNY_ROWS;
-    let variant = SkinnyVariant::for_rows(m);
+    let variant = SkinnyVariant::for_device(device, m);
     let name = if is_skinny { variant.name() } else { "linear_tile_bf16" };
     run.measure(label(name, role, m, 2 * n * k), weights.len(), |set| {
         let all = out.as_mut_slice();
