@@ -68,15 +68,28 @@ KERNEL(1024, 1) add_rms_norm(float* residual, const bf16* delta, const float* de
     // The two sums have a scratch each, so that no barrier is needed between them.
     SHARED_ARRAY(float, scratch, 64);
     let_next_kernel_start();
+    // A model's other weights have pushed these out of L2 since the step before.
+#pragma unroll
+    for (u32 run = 0; run < RUNS; run++) {
+        u32 at = (run * blockDim.x + threadIdx.x) * 8;
+        if (at >= hidden) continue;
+        prefetch(weight + at);
+        if (delta_weight) prefetch(delta_weight + at);
+    }
     wait_for_previous_kernel();
     u64 row = static_cast<u64>(blockIdx.x) * hidden;
     float values[RUNS][8], added[RUNS][8], squares = 0.0f;
+    // Before the delta is waited for, so that both are on their way at once.
+#pragma unroll
+    for (u32 run = 0; run < RUNS; run++) {
+        u32 at = (run * blockDim.x + threadIdx.x) * 8;
+        if (at < hidden) read_eight(values[run], residual + row + at);
+    }
     if (delta) read_delta(added, delta + row, delta_weight, scratch + 32, hidden, eps);
 #pragma unroll
     for (u32 run = 0; run < RUNS; run++) {
         u32 at = (run * blockDim.x + threadIdx.x) * 8;
         if (at >= hidden) continue;
-        read_eight(values[run], residual + row + at);
         if (delta) {
             float* v = values[run];
 #pragma unroll

@@ -123,6 +123,7 @@ DEVICE void pack_blocks(const u8* blocks, u8* codes, u8* scales, u8* minima, u32
     static_assert(Block::CODE_BITS == F::BITS && Block::HAS_MINIMA == F::HAS_MINIMA && F::GROUP % Block::GROUP == 0, "a format holds what the block says");
     // Eight bits are signed in the planes, and unsigned as a block's code.
     constexpr u32 FLIP = F::BITS == 8 ? 0x80 : 0;
+    wait_for_previous_kernel();
     Place at(n, k, gated);
     auto block = [&](u32 row, u32 column) { return blocks + (static_cast<u64>(row) * (k / Block::LEN) + column / Block::LEN) * Block::BYTES; };
     write_codes<F>(at, codes, F::ZERO, [&](u32 row, u32 column) { return Block::code(block(row, column), column % Block::LEN) ^ FLIP; });
@@ -134,6 +135,7 @@ DEVICE void pack_blocks(const u8* blocks, u8* codes, u8* scales, u8* minima, u32
 template <class T>
 DEVICE void quantise_groups(const T* w, u8* codes, u8* scales, u32 n, u32 k, u32 gated) {
     using F = Q4G128;
+    wait_for_previous_kernel();
     Place at(n, k, gated);
     Dense<T> source{w, k};
     u32 from = at.step / 2 * 128;
@@ -151,6 +153,7 @@ DEVICE void quantise_groups(const T* w, u8* codes, u8* scales, u32 n, u32 k, u32
 // To eight bits. scales: f32 [n], found by each tile for itself, and written by the first of its row.
 template <class F, class T>
 DEVICE void quantise_rows(const T* w, u8* codes, float* scales, u32 n, u32 k, u32 gated) {
+    wait_for_previous_kernel();
     Place at(n, k, gated);
     Dense<T> source{w, k};
     float found[2];

@@ -26,6 +26,15 @@ DEVICE void let_next_kernel_start() {
 #endif
 }
 
+// Brings the line of an address nearer. For what no kernel of a step writes, such as weights: it may stand before the wait.
+DEVICE void prefetch(const void* at) {
+#ifdef __CUDACC__
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+#else
+    (void)at;
+#endif
+}
+
 // Starts a copy of 16 bytes to shared memory, past L1. With `valid` false the 16 bytes become zero and `from` is not read, but it
 // must still be an address inside some buffer.
 DEVICE void copy_async_16(void* to, const void* from, bool valid) {

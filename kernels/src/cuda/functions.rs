@@ -245,6 +245,10 @@ pub struct KernelResources {
     pub local_bytes: i32,
 }
 
+/// The part of a multiprocessor's fast memory that is shared memory and not L1. All kernels ask for the same: to change it a
+/// multiprocessor has to come to rest, and small kernels stand between large ones.
+const ALL_SHARED_PERCENT: i32 = 100;
+
 /// Finds a kernel in whichever module has it, and lets it use all dynamic shared memory there is.
 fn resolve(
     modules: &[Arc<CudaModule>],
@@ -258,6 +262,12 @@ fn resolve(
         .set_attribute(
             sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
             shared_limit - fixed,
+        )
+        .context("cuFuncSetAttribute")?;
+    function
+        .set_attribute(
+            sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT,
+            ALL_SHARED_PERCENT,
         )
         .context("cuFuncSetAttribute")?;
     Ok(function)
