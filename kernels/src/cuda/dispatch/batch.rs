@@ -18,12 +18,17 @@ use crate::cuda::{CudaDevice, CudaError, DeviceSlice, GraphBuckets, Products, St
 /// The smallest of the context lengths that launches are planned for; each of the others is four times the one before.
 const MIN_CONTEXT: usize = 256;
 const CONTEXT_FACTOR: usize = 4;
-/// Splits of all decodes together that keep the multiprocessors busy, with the KV heads of most models.
-const BUSY_SPLITS: usize = 64;
+/// Splits of all decodes together that keep the multiprocessors busy: with eight KV heads, as many blocks of threads as a
+/// Hopper GPU holds at once.
+const BUSY_SPLITS: usize = 32;
+/// Splits of one decode in any company, and the keys for which each of them is worth a launch: so one long context does not
+/// hold up many short ones.
+const SPLITS_OF_ONE: usize = 8;
+const KEYS_OF_ONE_SPLIT: usize = 2048;
 
 /// Splits of all decodes of a step together, at most.
 pub(super) fn max_cells(max_rows: usize) -> usize {
-    max_rows.max(BUSY_SPLITS)
+    (max_rows * SPLITS_OF_ONE).max(BUSY_SPLITS)
 }
 
 /// What a step's launches depend on.
@@ -44,7 +49,8 @@ pub(crate) struct BatchShape {
 impl BatchShape {
     /// How many splits attention launches for each decode.
     fn max_splits(&self) -> usize {
-        let wanted = (BUSY_SPLITS / self.decodes.max(1)).max(1);
+        let of_one = SPLITS_OF_ONE.min(self.max_context / KEYS_OF_ONE_SPLIT);
+        let wanted = (BUSY_SPLITS / self.decodes.max(1)).max(of_one);
         wanted.min(self.max_context.div_ceil(SPLIT_UNIT_KEYS)).max(1)
     }
 }
@@ -147,7 +153,9 @@ impl CudaBatch {
         self.list_tables(batch);
         let lists = &self.lists;
         let longest = lists.decode_kv_lens.iter().copied().max().unwrap_or(0) as usize;
-        let split_keys = longest.div_ceil(self.shape.max_splits()).next_multiple_of(SPLIT_UNIT_KEYS);
+        let all_keys: usize = lists.decode_kv_lens.iter().map(|&keys| keys as usize).sum();
+        let split_keys = longest.div_ceil(self.shape.max_splits()).max(all_keys.div_ceil(BUSY_SPLITS));
+        let split_keys = split_keys.next_multiple_of(SPLIT_UNIT_KEYS);
         let upload = &mut self.upload;
         upload.begin()?;
         self.parts = Some(Parts {
