@@ -49,7 +49,19 @@ impl Gpu {
 
     /// Takes its memory and loads the kernels.
     pub(super) fn open(self, settings: GpuSettings) -> Result<Device, GpuError> {
-        Ok(Device::cuda(self.config(settings))?)
+        let device = Device::cuda(self.config(settings))?;
+        if let Device::Cuda(cuda) = &device {
+            // A library that is installed and not found would be missed by nobody, though prompts are slower without it.
+            let products = match (settings.invariance, cuda.has_blas()) {
+                (BatchInvariance::Kept, _) => "our own, the same for any number of rows",
+                (BatchInvariance::Free, true) => "cuBLASLt's",
+                (BatchInvariance::Free, false) => {
+                    "our own: libcublasLt.so.13 is not found (`pip install nvidia-cublas`, and its folder in LD_LIBRARY_PATH)"
+                }
+            };
+            tracing::info!(products, "products of many rows in bf16");
+        }
+        Ok(device)
     }
 
     /// The memory that opening it would take now.
