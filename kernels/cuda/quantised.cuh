@@ -49,6 +49,9 @@ struct Format {
     static constexpr u32 STEP_GROUPS = GROUP == 16 ? 4 : GROUP == 32 ? 2 : 1;
     // What a code is counted from.
     static constexpr u32 ZERO = HAS_MINIMA || BITS == 8 ? 0 : 1u << (BITS - 1);
+    // Whether skinny products take codes as they are raised (`raise_short_codes`) and set the sums right: where those are wanted for minima
+    // anyway, and where a step has one group, so that this costs less than to take the offset from each pair of codes.
+    static constexpr bool STAYS_RAISED = BITS < 8 && (HAS_MINIMA || GROUP == 128);
 };
 
 // GROUP of a format with one f32 scale a row.
@@ -125,18 +128,30 @@ DEVICE u32 upper_bits(const Codes<F>& codes, u32 step, u32 r) {
     return moved & (MASK << PLACE) * 0x00010001u;
 }
 
-// Eight codes of 4 to 6 bits to bf16, exactly: 0x4300 | code is 128 + code, from which 128 and the format's zero is taken.
+// What raised codes stand above what they count from.
 template <class F>
-DEVICE Fragment widen_short_codes(const Codes<F>& codes, u32 step) {
-    constexpr u32 ONE = 0x3f803f80u, MINUS_OFFSET = (0xc300u | F::ZERO) * 0x00010001u;
+constexpr float RAISED_BY = 128.0f + F::ZERO;
+
+// Eight codes of 4 to 6 bits to bf16, exactly, and 128 above what they are: 0x4300 | code is 128 + code.
+template <class F>
+DEVICE Fragment raise_short_codes(const Codes<F>& codes, u32 step) {
     u32 word = word_at(codes.pieces[0], step);
     Fragment f;
 #pragma unroll
     for (u32 r = 0; r < 4; r++) {
-        u32 bits = mask_and_fill(word >> 4 * r, 0x000f000fu, 0x43004300u);
-        if constexpr (F::EXTRA_BYTES > 0) bits |= upper_bits<F>(codes, step, r);
-        f.a[r] = fma_bf16x2(bits, ONE, MINUS_OFFSET);
+        f.a[r] = mask_and_fill(word >> 4 * r, 0x000f000fu, 0x43004300u);
+        if constexpr (F::EXTRA_BYTES > 0) f.a[r] |= upper_bits<F>(codes, step, r);
     }
+    return f;
+}
+
+// The same, from which 128 and the format's zero is taken.
+template <class F>
+DEVICE Fragment widen_short_codes(const Codes<F>& codes, u32 step) {
+    constexpr u32 ONE = 0x3f803f80u, MINUS_OFFSET = (0xc300u | F::ZERO) * 0x00010001u;
+    Fragment f = raise_short_codes<F>(codes, step);
+#pragma unroll
+    for (u32 r = 0; r < 4; r++) f.a[r] = fma_bf16x2(f.a[r], ONE, MINUS_OFFSET);
     return f;
 }
 
