@@ -32,7 +32,9 @@ struct Place {
 DEVICE Place place_of_block() {
     u32 number = blockIdx.y * gridDim.x + blockIdx.x, first = blockIdx.y / GROUP_TILES * GROUP_TILES;
     u32 num_tiles = smaller(GROUP_TILES, gridDim.y - first), in_group = number - first * gridDim.x;
-    return {first + in_group % num_tiles, in_group / num_tiles};
+    // From the shuffle the compiler learns that all lanes agree, and spends no register of each lane on it.
+    u32 w_tile = __shfl_sync(ALL_LANES, in_group / num_tiles, 0);
+    return {first + in_group - w_tile * num_tiles, w_tile};
 }
 
 // Sixteen bytes of a plane [128][64] of bf16.
