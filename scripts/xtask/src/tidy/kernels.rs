@@ -3,7 +3,8 @@
 use crate::sources::Source;
 
 /// Kernels whose op has another name, because one op takes several kernels or only the GPU needs it.
-const SERVES: [(&str, &str); 16] = [
+const SERVES: [(&str, &str); 17] = [
+    ("add_bias", "cuda/ops/rows.rs"),
     ("argmax", "cuda/ops/step.rs"),
     ("block_copy", "cuda/ops/rows.rs"),
     ("embed_packed", "ops/embed.rs"),
