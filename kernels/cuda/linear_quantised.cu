@@ -9,7 +9,8 @@
 //
 // Formats  q4g32 (GGUF Q4_0), q4g32z (Q4_1, Q4_K), q4g128, q4g128z (AWQ, GPTQ), q5g32 (Q5_0), q5g32z (Q5_1, Q5_K), q6g16 (Q6_K),
 //          q8g32 (Q8_0), q8c (one scale a row), f8c (e4m3, one scale a row).
-// Grid     (ceil(n / 32), ceil(m / (8 COL_TILES))), 256 threads: `product.cuh` says how the work is cut.
+// Grid     (ceil(n / 32), ceil(m / (8 COL_TILES))), 256 threads: `product.cuh` says how the work is cut. Where these are few for
+//          the device there is `_m8_r16`: 16 weight rows a block, (ceil(n / 16), ceil(m / 8)).
 // Shared   8 warps * STAGES * stage bytes; ABI.md has the table. As in `linear_skinny.cu` the ring needs no barrier.
 // Numbers  a code is exact in bf16; products are summed in f32 over one group, then scaled in f32. With minima, and with groups of
 //          128, the sum of the activations comes from the tensor cores too, as a product with ones, and takes back what codes stand too high.
@@ -257,6 +258,7 @@ DEVICE void product(const bf16* x, const u8* codes, const u8* scales, const u8* 
         linear_quantised_detail::product<format, row_tiles, col_tiles, stages>(x, codes, scales, minima, bias, out, m, n, k, out_stride, epilogue);               \
     }
 #define LINEAR_QUANTISED_ALL(name, format)                   \
+    LINEAR_QUANTISED(name##_m8_r16, format, 1, 1, 4, 3)      \
     LINEAR_QUANTISED(name##_m8, format, 2, 1, 4, 2)          \
     LINEAR_QUANTISED(name##_m16, format, 2, 2, 4, 2)         \
     LINEAR_QUANTISED(name##_m32, format, 2, 4, 4, 1)

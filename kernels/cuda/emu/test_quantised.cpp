@@ -29,7 +29,7 @@ struct FormatCase {
     BlockType blocks;
     u32 bits, group;
     bool has_minima, is_float;
-    Kernel kernels[3];
+    Kernel kernels[3], narrow;
     u32 shared_bytes[3];
     Unpack unpack;
     Kernel tile;
@@ -37,12 +37,14 @@ struct FormatCase {
     Embed embed;
 
     u32 tile_bytes() const { return bits == 8 ? 1024 : bits == 6 ? 768 : bits == 5 ? 640 : 512; }
+    // Of the kernel with half the weight rows: eight warps with four stages, each with two pieces of 512 bytes of activations.
+    u32 narrow_shared_bytes() const { return (shared_bytes[0] - 32 * 1024) / 2 + 32 * 1024; }
     u32 scale_span() const { return group == 128 ? 128 : 64; }
     // Halves of a plane for one g of one span.
     u32 plane_halves() const { return group == 16 ? 8 : group == 32 ? 4 : 2; }
 };
 
-#define SKINNY(format) {linear_skinny_##format##_m8, linear_skinny_##format##_m16, linear_skinny_##format##_m32}
+#define SKINNY(format) {linear_skinny_##format##_m8, linear_skinny_##format##_m16, linear_skinny_##format##_m32}, linear_skinny_##format##_m8_r16
 const FormatCase FORMATS[] = {
     {"q4g32 from q4_0", Source::Blocks, BlockType::Q4_0, 4, 32, false, false, SKINNY(q4g32), {81920, 114688, 180224}, dequantise_q4g32, linear_tile_q4g32, 83968, embed_packed_q4g32},
     {"q4g32z from q4_1", Source::Blocks, BlockType::Q4_1, 4, 32, true, false, SKINNY(q4g32z), {98304, 131072, 196608}, dequantise_q4g32z, linear_tile_q4g32z, 90112, embed_packed_q4g32z},
@@ -204,7 +206,21 @@ struct Packed {
     }
 };
 
-// `variant` 3 is the product of many rows, for which weights are rounded to bf16.
+// How a product is launched.
+struct Form {
+    Kernel kernel;
+    u32 weight_rows, activation_rows, shared_bytes;
+};
+
+constexpr u32 TILE = 3, NARROW = 4;
+
+// `variant` is one of the three skinny ones; TILE, the product of many rows, for which weights are rounded to bf16; or NARROW.
+Form form_of(const FormatCase& f, u32 variant) {
+    if (variant == TILE) return {f.tile, 128, 128, f.tile_shared_bytes};
+    if (variant == NARROW) return {f.narrow, 16, 8, f.narrow_shared_bytes()};
+    return {f.kernels[variant], 32, 8u << variant, f.shared_bytes[variant]};
+}
+
 void check_product(const FormatCase& f, u32 variant, u32 m, u32 n, u32 k, u32 epilogue, bool with_bias) {
     Random random(n + k + m);
     // Some results are columns of a wider matrix.
@@ -212,19 +228,18 @@ void check_product(const FormatCase& f, u32 variant, u32 m, u32 n, u32 k, u32 ep
     Packed w(f, n, k, gated, random);
     bool f32_out = epilogue == 1 || epilogue == 2;
     Check check(f.name, f32_out ? 1e-4 * std::sqrt(k) : 1e-3 * std::sqrt(k), f32_out ? 1e-5 : 4.2e-3);
-    bool is_tile = variant == 3;
-    u32 rows_of_cta = is_tile ? 128 : 8u << variant;
-    if (is_tile)
+    Form form = form_of(f, variant);
+    if (variant == TILE)
         for (double& value : w.values) value = round_bf16(value);
-    check.describe("m%u: m %u n %u k %u epilogue %u bias %d", rows_of_cta, m, n, k, epilogue, with_bias);
+    check.describe("m%u r%u: m %u n %u k %u epilogue %u bias %d", form.activation_rows, form.weight_rows, m, n, k, epilogue, with_bias);
     Buffer<bf16> x((size_t)m * k), out16(f32_out ? 0 : (size_t)m * stride);
     Buffer<float> bias(n), out32(f32_out ? (size_t)m * stride : 0);
     random.fill(x, 1.0f);
     random.fill(bias, -1.0f, 1.0f);
     random.fill(out32, -1.0f, 1.0f);
     std::vector<double> before(out32.get(), out32.get() + out32.size());
-    emu::launch({{ceil_div(n, is_tile ? 128 : 32), ceil_div(m, rows_of_cta), 1}, {256, 1, 1}, is_tile ? f.tile_shared_bytes : f.shared_bytes[variant], 2}, [&] {
-        (is_tile ? f.tile : f.kernels[variant])(x.get(), w.codes.get(), w.scales.get(), w.minima.get(), with_bias ? bias.get() : nullptr, f32_out ? (void*)out32.get() : out16.get(), m, n, k, stride, epilogue);
+    emu::launch({{ceil_div(n, form.weight_rows), ceil_div(m, form.activation_rows), 1}, {256, 1, 1}, form.shared_bytes, 2}, [&] {
+        form.kernel(x.get(), w.codes.get(), w.scales.get(), w.minima.get(), with_bias ? bias.get() : nullptr, f32_out ? (void*)out32.get() : out16.get(), m, n, k, stride, epilogue);
     });
     auto y = [&](u32 i, u32 j) {
         double sum = with_bias ? bias[j] : 0.0;
@@ -282,13 +297,14 @@ void check_invariance(const FormatCase& f) {
     Buffer<bf16> x(M * K);
     random.fill(x, 1.0f);
     auto run = [&](u32 variant, u32 first, u32 m, float* out) {
-        emu::launch({{ceil_div(N, 32), ceil_div(m, 8u << variant), 1}, {256, 1, 1}, f.shared_bytes[variant], variant}, [&] {
-            f.kernels[variant](x.get() + first * K, w.codes.get(), w.scales.get(), w.minima.get(), nullptr, out, m, N, K, N, 2);
+        Form form = form_of(f, variant);
+        emu::launch({{ceil_div(N, form.weight_rows), ceil_div(m, form.activation_rows), 1}, {256, 1, 1}, form.shared_bytes, variant}, [&] {
+            form.kernel(x.get() + first * K, w.codes.get(), w.scales.get(), w.minima.get(), nullptr, out, m, N, K, N, 2);
         });
     };
     Buffer<float> wanted(M * N);
     run(2, 0, M, wanted.get());
-    for (u32 variant = 0; variant < 3; variant++)
+    for (u32 variant : {0u, 1u, 2u, NARROW})
         for (u32 m : {1u, 11u}) {
             Buffer<float> out(m * N);
             run(variant, 5, m, out.get());
@@ -307,8 +323,10 @@ void test_quantised() {
         check_product(f, 1, 13, 48, wide ? 256 : 128, 3, true);
         check_product(f, 2, 33, 17, wide ? 512 : 384, 0, false);
         if (!wide) check_product(f, 0, 3, 24, 544, 2, false);
-        check_product(f, 3, 20, 40, wide ? 512 : 384, 2, true);
-        check_product(f, 3, 9, 144, wide ? 256 : 128, 3, false);
+        check_product(f, TILE, 20, 40, wide ? 512 : 384, 2, true);
+        check_product(f, TILE, 9, 144, wide ? 256 : 128, 3, false);
+        check_product(f, NARROW, 3, 40, wide ? 1280 : 1152, 2, true);
+        check_product(f, NARROW, 9, 32, wide ? 256 : 96, 3, false);
         check_unpack(f, 48, 256, 1);
         check_unpack(f, 23, wide ? 512 : 384, 0);
         check_embed(f, 37, wide ? 512 : 1120);

@@ -177,6 +177,22 @@ impl QuantisedFormat {
         FormatParts { tile_code_bytes, plane, has_minima, skinny, tile, dequantise }
     }
 
+    /// The kernel for up to 8 rows of activations whose blocks of threads have one tile of weight rows, not two.
+    pub(super) fn narrow_kernel(self) -> Kernel {
+        match self {
+            Self::Q4Group32 => Kernel::LinearQ4g32M8R16,
+            Self::Q4Group32Min => Kernel::LinearQ4g32zM8R16,
+            Self::Q4Group128 => Kernel::LinearQ4g128M8R16,
+            Self::Q4Group128Min => Kernel::LinearQ4g128zM8R16,
+            Self::Q5Group32 => Kernel::LinearQ5g32M8R16,
+            Self::Q5Group32Min => Kernel::LinearQ5g32zM8R16,
+            Self::Q6Group16 => Kernel::LinearQ6g16M8R16,
+            Self::Q8Group32 => Kernel::LinearQ8g32M8R16,
+            Self::Q8Row => Kernel::LinearQ8cM8R16,
+            Self::F8Row => Kernel::LinearF8cM8R16,
+        }
+    }
+
     /// Bytes that a weight `[n, k]` takes.
     pub fn size_bytes(self, shape: [usize; 2]) -> usize {
         let parts = self.parts();
@@ -214,10 +230,10 @@ impl FormatParts {
         self.tile_code_bytes + num_planes * scale_bytes * 32
     }
 
-    /// Dynamic shared memory of the skinny kernel that takes `8 * col_tiles` rows: eight warps with four
-    /// stages of two weight tiles and the activations.
-    pub(super) fn skinny_shared_bytes(self, col_tiles: usize) -> usize {
-        8 * 4 * (2 * self.staged_tile_bytes() + col_tiles * 1024)
+    /// Dynamic shared memory of the skinny kernel that takes `16 * row_tiles` weight rows and `8 * col_tiles` rows
+    /// of activations: eight warps with four stages of both.
+    pub(super) fn skinny_shared_bytes(self, [row_tiles, col_tiles]: [usize; 2]) -> usize {
+        8 * 4 * (row_tiles * self.staged_tile_bytes() + col_tiles * 1024)
     }
 
     /// Dynamic shared memory of the kernel for many rows: three stages of 128 rows of activations and eight
@@ -244,7 +260,7 @@ mod tests {
     #[test]
     fn sizes_and_shared_memory_are_those_of_the_table_in_abi_md() {
         let of = |format: QuantisedFormat| {
-            let shared = [1, 2, 4].map(|col_tiles| format.parts().skinny_shared_bytes(col_tiles));
+            let shared = [1, 2, 4].map(|col_tiles| format.parts().skinny_shared_bytes([2, col_tiles]));
             (format.size_bytes([4096, 4096]) * 16 / (4096 * 4096), shared)
         };
         // Eighths of a byte, twice: 16 * bytes / weights.
@@ -258,6 +274,9 @@ mod tests {
         assert_eq!(of(QuantisedFormat::Q8Group32), (17, [114_688, 147_456, 212_992]));
         assert_eq!(of(QuantisedFormat::Q8Row), (16, [98_304, 131_072, 196_608]));
         assert_eq!(of(QuantisedFormat::F8Row), (16, [98_304, 131_072, 196_608]));
+        let narrow = QuantisedFormat::ALL.map(|format| format.parts().skinny_shared_bytes([1, 1]));
+        let expected = [57_344, 65_536, 53_248, 57_344, 61_440, 69_632, 73_728, 73_728, 65_536, 65_536];
+        assert_eq!(narrow, expected);
         let tile = QuantisedFormat::ALL.map(|format| format.parts().tile_shared_bytes());
         let expected = [83_968, 90_112, 80_896, 83_968, 87_040, 93_184, 96_256, 96_256, 90_112, 90_112];
         assert_eq!(tile, expected);

@@ -7,14 +7,14 @@ use super::super::device::CudaDevice;
 use super::super::error::{CudaError, expect_equal};
 use super::super::functions::Kernel;
 use super::super::launch::{Arguments, Grid};
-use super::format::QuantisedFormat;
+use super::format::{QuantisedFormat, TILE};
 use super::linear::{OutputColumns, ProductOutput, TILE_ROWS, takes_tiles};
 use super::packed::{QuantisedWeight, RowOrder};
 
 const OP: &str = "linear, quantised";
 const THREADS: usize = 256;
-/// Weight rows of one block of threads.
-const WEIGHT_ROWS: usize = 32;
+/// With fewer blocks of two tiles of weight rows than so many for each multiprocessor, blocks take one tile.
+const BLOCKS_PER_MULTIPROCESSOR: usize = 2;
 
 /// A product `y = x w^T + bias`.
 #[derive(Debug, Clone, Copy)]
@@ -78,23 +78,20 @@ pub fn product_part(
 /// The kernel for `m` rows and its grid.
 fn launch_shape(device: &CudaDevice, w: &QuantisedWeight, m: usize) -> (Kernel, Grid) {
     let (parts, n) = (w.format().parts(), w.shape()[0]);
-    let has_room =
-        |variant_idx: &usize| parts.skinny_shared_bytes(1 << variant_idx) <= device.info().max_shared_bytes;
-    let variant_idx = match m {
-        ..=8 => 0,
-        9..=16 => 1,
-        _ => 2,
-    };
-    // Small GPUs have less shared memory: then weights are read more often, or always by tiles, which need less.
-    let variant_idx = (0..=variant_idx).rev().find(has_room);
-    let Some(variant_idx) = variant_idx.filter(|_| !takes_tiles(device, m)) else {
+    if takes_tiles(device, m) {
         let blocks = [n.div_ceil(TILE_ROWS), m.div_ceil(TILE_ROWS), 1];
         return (parts.tile, Grid::new(blocks, THREADS).with_shared(parts.tile_shared_bytes()));
+    }
+    let num_blocks_to_fill = BLOCKS_PER_MULTIPROCESSOR * device.info().num_multiprocessors;
+    let (kernel, tiles) = match m {
+        ..=8 if n.div_ceil(2 * TILE[0]) < num_blocks_to_fill => (w.format().narrow_kernel(), [1, 1]),
+        ..=8 => (parts.skinny[0], [2, 1]),
+        9..=16 => (parts.skinny[1], [2, 2]),
+        _ => (parts.skinny[2], [2, 4]),
     };
-    let col_tiles = 1 << variant_idx;
-    let blocks = [n.div_ceil(WEIGHT_ROWS), m.div_ceil(8 * col_tiles), 1];
-    let grid = Grid::new(blocks, THREADS).with_shared(parts.skinny_shared_bytes(col_tiles));
-    (parts.skinny[variant_idx], grid)
+    let [row_tiles, col_tiles] = tiles;
+    let blocks = [n.div_ceil(row_tiles * TILE[0]), m.div_ceil(8 * col_tiles), 1];
+    (kernel, Grid::new(blocks, THREADS).with_shared(parts.skinny_shared_bytes(tiles)))
 }
 
 /// `residual[t] = w[tokens[t]]`, times `scale` if there is one: a table that the last product shares.

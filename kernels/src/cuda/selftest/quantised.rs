@@ -19,9 +19,17 @@ const ROUNDED_LIMIT: f64 = 1.2e-2;
 /// Outputs in bf16.
 const BF16_LIMIT: f64 = 4e-3;
 
-/// `[m, n, k]`
-const SHAPES: [[usize; 3]; 5] =
-    [[1, 16, 256], [7, 33, 768], [13, 272, 1024], [40, 96, 4096], [130, 144, 512]];
+/// `[m, n, k]`. Of the two with 256 columns and many rows one has enough of them to fill an emulated device with blocks
+/// of two tiles, the other a real one.
+const SHAPES: [[usize; 3]; 7] = [
+    [1, 16, 256],
+    [7, 33, 768],
+    [5, 272, 256],
+    [3, 9504, 256],
+    [13, 272, 1024],
+    [40, 96, 4096],
+    [130, 144, 512],
+];
 
 pub(super) fn run<F: FnMut(&Check)>(run: &mut Run<'_, F>) -> Result<(), CudaError> {
     for dims in SHAPES {
