@@ -78,20 +78,30 @@ pub fn product_part(
 /// The kernel for `m` rows and its grid.
 fn launch_shape(device: &CudaDevice, w: &QuantisedWeight, m: usize) -> (Kernel, Grid) {
     let (parts, n) = (w.format().parts(), w.shape()[0]);
-    if takes_tiles(device, m) {
+    let has_room = |variant_idx: &usize| {
+        parts.skinny_shared_bytes([2, 1 << variant_idx]) <= device.info().max_shared_bytes
+    };
+    let variant_idx = match m {
+        ..=8 => 0,
+        9..=16 => 1,
+        _ => 2,
+    };
+    // Small GPUs have less shared memory: then weights are read more often, or always by tiles, which need less.
+    let variant_idx = (0..=variant_idx).rev().find(has_room);
+    let Some(variant_idx) = variant_idx.filter(|_| !takes_tiles(device, m)) else {
         let blocks = [n.div_ceil(TILE_ROWS), m.div_ceil(TILE_ROWS), 1];
         return (parts.tile, Grid::new(blocks, THREADS).with_shared(parts.tile_shared_bytes()));
-    }
-    let num_blocks_to_fill = BLOCKS_PER_MULTIPROCESSOR * device.info().num_multiprocessors;
-    let (kernel, tiles) = match m {
-        ..=8 if n.div_ceil(2 * TILE[0]) < num_blocks_to_fill => (w.format().narrow_kernel(), [1, 1]),
-        ..=8 => (parts.skinny[0], [2, 1]),
-        9..=16 => (parts.skinny[1], [2, 2]),
-        _ => (parts.skinny[2], [2, 4]),
     };
-    let [row_tiles, col_tiles] = tiles;
+    let fills_device =
+        n.div_ceil(2 * TILE[0]) >= BLOCKS_PER_MULTIPROCESSOR * device.info().num_multiprocessors;
+    let (kernel, row_tiles) = if m <= 8 && !fills_device {
+        (w.format().narrow_kernel(), 1)
+    } else {
+        (parts.skinny[variant_idx], 2)
+    };
+    let col_tiles = 1 << variant_idx;
     let blocks = [n.div_ceil(row_tiles * TILE[0]), m.div_ceil(8 * col_tiles), 1];
-    (kernel, Grid::new(blocks, THREADS).with_shared(parts.skinny_shared_bytes(tiles)))
+    (kernel, Grid::new(blocks, THREADS).with_shared(parts.skinny_shared_bytes([row_tiles, col_tiles])))
 }
 
 /// `residual[t] = w[tokens[t]]`, times `scale` if there is one: a table that the last product shares.
