@@ -137,5 +137,7 @@ pub fn step_advance(
         .size(count);
     let grid = Grid::new([count.div_ceil(256), 1, 1], 256);
     // SAFETY: lengths are checked; the host reserves a block for every position before it is reached.
-    unsafe { device.launch(Kernel::StepAdvance, grid, arguments) }
+    unsafe { device.launch(Kernel::StepAdvance, grid, arguments) }?;
+    // The next kernels may read positions and slots before they wait, so the first of them must not overlap.
+    device.begin_plain_work()
 }
