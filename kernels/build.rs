@@ -5,6 +5,9 @@
 //! Hopper's own instructions and becomes `sm_90a` machine code alone. Nothing of the toolkit is
 //! linked: the driver loads the fatbins.
 //!
+//! With the feature `candle-cuda` it also sees to what candle's bindings are linked against: empty libraries in the
+//! place of the driver's and the others' (`src/cuda/linked.rs` has their functions), and CUDA's runtime, whole.
+//!
 //! nvcc is taken from `NVCC`, else from `CUDA_HOME/bin`. A file is compiled again only when it, a
 //! header or the command line changed. Register spills are reported as warnings.
 
@@ -24,6 +27,9 @@ const ORDINARY_TARGETS: [&str; 2] =
 /// Code for a file that uses Hopper's own instructions.
 const HOPPER_TARGETS: [&str; 1] = ["-gencode=arch=compute_90a,code=sm_90a"];
 
+/// A library without functions.
+const EMPTY_ARCHIVE: &str = "!<arch>\n";
+
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
     if std::env::var_os("CARGO_FEATURE_CUDA").is_none() {
@@ -32,7 +38,7 @@ fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=cuda");
     println!("cargo::rerun-if-env-changed=NVCC");
     println!("cargo::rerun-if-env-changed=CUDA_HOME");
-    if let Err(error) = compile_all() {
+    if let Err(error) = compile_all().and_then(|()| provide_libraries()) {
         println!("cargo::error={}", error.to_string().replace('\n', " "));
         return ExitCode::FAILURE;
     }
@@ -57,6 +63,43 @@ fn compile_all() -> Result<(), Box<dyn Error>> {
     }
     run_jobs(pending)?;
     write_table(&sources, &out_dir)
+}
+
+/// Makes what candle's bindings are linked against, and tells the linker where that is.
+fn provide_libraries() -> Result<(), Box<dyn Error>> {
+    if std::env::var_os("CARGO_FEATURE_CANDLE_CUDA").is_none() {
+        return Ok(());
+    }
+    let out_dir = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo did not set OUT_DIR")?);
+    let folder = out_dir.join("linked");
+    fs::create_dir_all(&folder)?;
+    for library in ["cuda", "cublas", "cublasLt", "curand", "nvrtc", "cudart"] {
+        fs::write(folder.join(format!("lib{library}.a")), EMPTY_ARCHIVE)?;
+    }
+    println!("cargo::rustc-link-search=native={}", folder.display());
+    println!("cargo::rustc-link-search=native={}", find_runtime(&find_compiler()?)?.display());
+    // All of it, so that the linker finds every function defined and leaves a shared runtime that it comes across alone.
+    println!("cargo::rustc-link-lib=static:+whole-archive=cudart_static");
+    Ok(())
+}
+
+/// The folder of CUDA's runtime as a static library, beside the compiler's.
+fn find_runtime(compiler: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let compiler = compiler.canonicalize().map_err(|error| format!("{}: {error}", compiler.display()))?;
+    let mut homes: Vec<PathBuf> = compiler.ancestors().skip(2).take(1).map(Path::to_path_buf).collect();
+    homes.extend(std::env::var_os("CUDA_HOME").map(PathBuf::from));
+    let folders = homes
+        .iter()
+        .flat_map(|home| ["lib64", "lib", "targets/x86_64-linux/lib"].map(|folder| home.join(folder)));
+    let found = folders.into_iter().find(|folder| folder.join("libcudart_static.a").is_file());
+    found.ok_or_else(|| {
+        format!(
+            "the feature `candle-cuda` needs libcudart_static.a, which is not beside {}; set CUDA_HOME to a whole \
+             toolkit, or run `export CUDA_HOME=$(scripts/cuda-toolkit.sh)` first",
+            compiler.display()
+        )
+        .into()
+    })
 }
 
 /// The `.cu` files and the headers of a folder, sorted; its subfolders hold the emulator.

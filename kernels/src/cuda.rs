@@ -27,6 +27,9 @@ mod error;
 mod functions;
 mod graph;
 mod launch;
+mod libraries;
+#[cfg(any(feature = "candle-cuda", all(test, target_arch = "x86_64", target_os = "linux")))]
+mod linked;
 pub mod ops;
 mod probe;
 pub mod selftest;
@@ -39,6 +42,8 @@ pub use device::{CudaConfig, CudaDevice, LaunchOverlap, Products};
 pub use error::CudaError;
 pub use functions::KernelResources;
 pub use graph::{GraphBuckets, StepGraph};
+#[cfg(feature = "candle-cuda")]
+pub use libraries::missing_for_candle;
 pub use probe::{
     ComputeCapability, CudaProbe, DeviceInfo, DriverVersion, MIN_COMPUTE_CAPABILITY, MIN_DRIVER, free_bytes,
     probe,

@@ -1,12 +1,13 @@
 //! The same architecture as candle-transformers computes it, one sequence at a time: the oracle of the parity tests.
 //!
 //! It keeps its own cache, which starts anew when a row starts at position 0, so it can neither switch between
-//! sequences nor use blocks that another has filled; [`crate::ExecutorLimits`] says so. It computes on the CPU, in f32
-//! whenever weights are quantised, whatever the device: what counts here is that the code is somebody else's.
+//! sequences nor use blocks that another has filled; [`crate::ExecutorLimits`] says so. It computes in f32 whenever weights
+//! are quantised, on the CPU or, in a build with its CUDA code, on a GPU, with memory of its own: what counts here is that
+//! the code is somebody else's.
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::llama;
 use spillway_kernels::WeightType;
@@ -16,10 +17,12 @@ use crate::batch::{ForwardBatch, InputToken};
 use crate::decoder::WeightLoader;
 use crate::error::ModelError;
 use crate::kv_cache::KvCache;
-use crate::load::DtypePolicy;
+use crate::load::{CandleDevice, DtypePolicy};
 use crate::model::{Logits, Model};
 use crate::spec::{Activation, Attention, DecoderSpec, FeedForward, LayerSpec, Norms, RopeScaling};
 use crate::tensor_source::TensorData;
+
+mod device;
 
 /// candle's Llama with its own cache.
 pub(crate) struct CandleModel {
@@ -27,6 +30,7 @@ pub(crate) struct CandleModel {
     config: llama::Config,
     model: llama::Llama,
     cache: llama::Cache,
+    device: candle_core::Device,
     dtype: DType,
     num_cached: u32,
     logits: Vec<f32>,
@@ -38,18 +42,29 @@ impl CandleModel {
         spec: &DecoderSpec,
         loader: &WeightLoader<'_>,
         max_model_len: usize,
+        device: CandleDevice,
     ) -> Result<Self, ModelError> {
+        let device = device::open(device)?;
         let config = config(spec, loader, max_model_len)?;
         let dtype = match (loader.policy, loader.source.dominant_type()) {
             (DtypePolicy::Bf16, _) | (DtypePolicy::Auto, WeightType::BF16) => DType::BF16,
             (DtypePolicy::F16, _) | (DtypePolicy::Auto, WeightType::F16) => DType::F16,
             (DtypePolicy::Auto | DtypePolicy::F32, _) => DType::F32,
         };
-        let tensors = tensors(spec, loader, dtype)?;
-        let builder = VarBuilder::from_tensors(tensors, dtype, &Device::Cpu);
+        let tensors = tensors(spec, loader, dtype, &device)?;
+        let builder = VarBuilder::from_tensors(tensors, dtype, &device);
         let model = llama::Llama::load(builder, &config)?;
-        let cache = llama::Cache::new(true, dtype, &config, &Device::Cpu)?;
-        Ok(Self { spec: spec.clone(), config, model, cache, dtype, num_cached: 0, logits: Vec::new() })
+        let cache = llama::Cache::new(true, dtype, &config, &device)?;
+        Ok(Self {
+            spec: spec.clone(),
+            config,
+            model,
+            cache,
+            device,
+            dtype,
+            num_cached: 0,
+            logits: Vec::new(),
+        })
     }
 
     /// Bytes of all weights.
@@ -79,7 +94,7 @@ impl Model for CandleModel {
         };
         let start = row.kv_len - row.tokens.len() as u32;
         if start == 0 {
-            self.cache = llama::Cache::new(true, self.dtype, &self.config, &Device::Cpu)?;
+            self.cache = llama::Cache::new(true, self.dtype, &self.config, &self.device)?;
         } else if start != self.num_cached {
             return Err(ModelError::OverLimit {
                 name: "cached positions",
@@ -112,7 +127,7 @@ impl Model for CandleModel {
 impl CandleModel {
     /// Computes tokens after those that are cached, and keeps the logits of the last.
     fn advance(&mut self, tokens: &[u32]) -> Result<(), ModelError> {
-        let input = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
+        let input = Tensor::new(tokens, &self.device)?.unsqueeze(0)?;
         let logits = self.model.forward(&input, self.num_cached as usize, &mut self.cache)?;
         self.logits = logits.flatten_all()?.to_vec1()?;
         self.num_cached += tokens.len() as u32;
@@ -206,11 +221,14 @@ fn tensors(
     spec: &DecoderSpec,
     loader: &WeightLoader<'_>,
     dtype: DType,
+    device: &candle_core::Device,
 ) -> Result<HashMap<String, Tensor>, ModelError> {
     let names = loader.names;
     let mut tensors = HashMap::new();
     let mut add = |to: String, data: &TensorData<'_>| {
-        let tensor = Tensor::from_vec(data.to_f32(), &data.shape[..], &Device::Cpu)?.to_dtype(dtype)?;
+        // Rounded before it is copied: a GPU need not hold the f32 form, too.
+        let tensor = Tensor::from_vec(data.to_f32(), &data.shape[..], &candle_core::Device::Cpu)?;
+        let tensor = tensor.to_dtype(dtype)?.to_device(device)?;
         tensors.insert(to, tensor);
         Ok::<_, ModelError>(())
     };

@@ -48,6 +48,15 @@ pub enum ModelError {
         supported: String,
     },
 
+    /// The executor's own GPU code is not there, or cannot use the device.
+    #[error("candle cannot compute on cuda:{ordinal}: {problem}")]
+    CandleDevice {
+        /// The GPU's number.
+        ordinal: usize,
+        /// Why, and what mends it.
+        problem: String,
+    },
+
     /// The weights are not those that the configuration describes.
     #[error("{} does not hold the described model{}", path.display(), list_tensors(missing, left_over))]
     Tensors {

@@ -41,8 +41,9 @@ pub use batch::{
 pub use error::ModelError;
 pub use kv_cache::{KvCache, KvLayout};
 pub use load::{
-    DtypePolicy, ExecutorKind, ExecutorLimits, InspectOptions, Inspection, LoadOptions, LoadedModel, Place,
-    StoredTensors, WeightSummary, WeightsKind, count_tensor_types, inspect, load, read_spec, read_text,
+    CandleDevice, DtypePolicy, ExecutorKind, ExecutorLimits, InspectOptions, Inspection, LoadOptions,
+    LoadedModel, Place, StoredTensors, WeightSummary, WeightsKind, count_tensor_types, inspect, load,
+    read_spec, read_text,
 };
 pub use model::{Logits, Model, PendingTokens};
 pub use runner::{LaunchedStep, ModelRunner, RunnerLimits};

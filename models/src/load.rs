@@ -67,7 +67,19 @@ pub enum ExecutorKind {
     /// The decoder of this crate.
     Native,
     /// candle-transformers, one sequence at a time: the oracle.
-    Candle,
+    Candle(CandleDevice),
+}
+
+/// Where candle computes: its GPU code and its memory are its own, so this is no [`Device`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CandleDevice {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU, in a build with the feature `candle-cuda`.
+    Cuda {
+        /// Its number.
+        ordinal: usize,
+    },
 }
 
 /// Where the weights' numbers come from.
@@ -169,7 +181,7 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, 
     let num_parameters = spec.num_parameters().unwrap_or(usize::MAX) as u64;
     let built = match options.executor {
         ExecutorKind::Native => build_native(&spec, &loader, &runner_limits)?,
-        ExecutorKind::Candle => build_candle(&spec, &loader, &runner_limits)?,
+        ExecutorKind::Candle(device) => build_candle(&spec, &loader, &runner_limits, device)?,
     };
     let Built { size_bytes, streamed_bytes, .. } = built;
     let summary = WeightSummary { num_parameters, size_bytes, streamed_bytes, types };
@@ -270,8 +282,9 @@ fn build_candle(
     spec: &DecoderSpec,
     loader: &WeightLoader<'_>,
     limits: &RunnerLimits,
+    device: CandleDevice,
 ) -> Result<Built, ModelError> {
-    let model = CandleModel::load(spec, loader, limits.max_model_len as usize)?;
+    let model = CandleModel::load(spec, loader, limits.max_model_len as usize, device)?;
     let size_bytes = model.size_bytes() as u64;
     // candle does not tell what each of its tensors takes: the table's share is that of its numbers.
     let table_share =

@@ -18,6 +18,7 @@ use half::bf16;
 use super::arena::Arena;
 use super::buffer::{DeviceBuffer, DeviceSlice, DeviceSliceMut};
 use super::error::{Context, CudaError, expect_equal};
+use super::libraries;
 
 /// What NVIDIA recommends for Hopper. Given once, so that no product allocates.
 const WORKSPACE_BYTES: usize = 32 << 20;
@@ -97,8 +98,7 @@ fn refused(call: &'static str) -> impl Fn(CublasError) -> CudaError {
 impl BlasLt {
     /// Opens the library. `None` if it is not installed.
     pub(crate) fn open(stream: &Arc<CudaStream>, arena: &Arena) -> Result<Option<Self>, CudaError> {
-        // SAFETY: opens and closes the library, whose initialisers need nothing from us.
-        if !unsafe { sys::is_culib_present() } {
+        if !libraries::has_cublaslt() {
             return Ok(None);
         }
         stream.context().bind_to_thread().context("cuCtxSetCurrent")?;

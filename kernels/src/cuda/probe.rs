@@ -9,6 +9,7 @@ use std::fmt;
 use cudarc::driver::{CudaContext, result, sys};
 
 use super::error::{Context, CudaError};
+use super::libraries;
 
 /// The CUDA version a driver supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,9 +83,7 @@ pub struct CudaProbe {
 /// [`CudaError::DriverMissing`], [`CudaError::DriverTooOld`] or [`CudaError::NoDevice`]: reasons to
 /// run on the CPU. [`CudaError::Driver`] if the driver is there but broken.
 pub fn probe() -> Result<CudaProbe, CudaError> {
-    // SAFETY: opens and closes the driver's library. Its initialisers run, as they would in any
-    // program that uses the driver, and need nothing from us.
-    if !unsafe { sys::is_culib_present() } {
+    if !libraries::has_driver() {
         return Err(CudaError::DriverMissing);
     }
     let driver = driver_version()?;

@@ -196,7 +196,7 @@ fn greedy_tokens_equal_the_references_over_32_steps() {
 fn candle_computes_the_same_models_where_it_can() {
     let mut num_compared = 0;
     for model in tiny_models() {
-        let options = options(DtypePolicy::F32, ExecutorKind::Candle);
+        let options = options(DtypePolicy::F32, ExecutorKind::Candle(CandleDevice::Cpu));
         match load(&source(&model), &options) {
             Ok(loaded) => {
                 assert_eq!(loaded.executor_limits.max_num_seqs, Some(1));

@@ -1,13 +1,13 @@
 //! `cargo xtask check`: the steps of CI, in the order in which they fail fastest.
 //!
 //! Everything is built once, with the feature `cuda`; without it the code is only checked. Packages from outside are the
-//! same either way, so that costs little.
+//! same either way, so that costs little. At the end the binary is built with candle's CUDA code, too.
 
 use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::{kernels, tidy, toolkit};
+use crate::{candle_cuda, kernels, tidy, toolkit};
 
 /// A run of cargo.
 struct Step {
@@ -60,6 +60,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     println!("check: kernels");
     kernels::run()?;
     AFTER_KERNELS.iter().try_for_each(run_step)?;
+    println!("check: candle-cuda");
+    candle_cuda::run()?;
     println!("check: all passed");
     Ok(())
 }

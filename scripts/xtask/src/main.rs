@@ -1,5 +1,6 @@
 //! The project's own tasks: `cargo xtask check` is the whole of CI, `cargo xtask tidy` the part no other tool does.
 
+mod candle_cuda;
 mod check;
 mod kernels;
 mod sources;
@@ -12,6 +13,8 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
+    /// Build the binary with candle's own CUDA code, and start it without any library of CUDA.
+    CandleCuda,
     /// Run everything that CI runs: fmt, clippy, docs, tests, tidy, GPU kernels. Stops at the first failure.
     Check,
     /// Print what each GPU kernel takes of a multiprocessor; fail on register spills that are not announced.
@@ -22,6 +25,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
+        Task::CandleCuda => candle_cuda::run(),
         Task::Check => check::run(),
         Task::Kernels => kernels::run(),
         Task::Tidy => tidy::run(),

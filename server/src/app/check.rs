@@ -80,7 +80,7 @@ fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<S
     let cpu = CpuDevice::new(&config.device.cpu)?;
     let found = memory::find();
     let room = match &device {
-        device::Found::Cpu => Room::Host { available: found.available() },
+        device::Found::Cpu | device::Found::GpuOfCandle(_) => Room::Host { available: found.available() },
         device::Found::Gpu(gpu) => Room::Gpu { arena: gpu.arena_bytes(config.device.gpu)? },
     };
     let needs = needs(config, &inspection, room)?;
@@ -90,7 +90,7 @@ fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<S
     report.insert("text".to_owned(), facts::text_assets(&inspection.text));
     report.insert("needs".to_owned(), needs.report);
     report.insert("machine".to_owned(), facts::machine(&cpu, found));
-    if let device::Found::Gpu(gpu) = &device {
+    if let device::Found::Gpu(gpu) | device::Found::GpuOfCandle(gpu) = &device {
         report.insert("gpu".to_owned(), gpu.facts());
     }
     Ok((report, needs.problem))

@@ -25,6 +25,8 @@ pub(super) enum Found {
     Cpu,
     /// A GPU, not opened yet.
     Gpu(Gpu),
+    /// A GPU that candle will open for itself; what is not candle's is on the processor.
+    GpuOfCandle(Gpu),
 }
 
 /// The device that was asked for cannot be used.
@@ -39,8 +41,11 @@ pub(super) enum DeviceError {
         #[source]
         source: GpuError,
     },
-    /// The executor knows no GPU.
-    #[error("--device is {choice}, but --executor candle computes on the CPU: leave one of them out")]
+    /// The executor knows no GPU in this build.
+    #[error(
+        "--device is {choice}, but this binary's --executor candle computes on the CPU: leave one of them out, or build \
+         it with `cargo build --release --features candle-cuda`"
+    )]
     Executor {
         /// What was asked for.
         choice: DeviceChoice,
@@ -55,8 +60,15 @@ pub(super) enum DeviceError {
 pub(super) fn find(config: &ServeConfig) -> Result<Found, DeviceError> {
     let choice = config.device.choice;
     match (choice, config.model.executor) {
-        (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, ExecutorKind::Candle) => Ok(Found::Cpu),
-        (DeviceChoice::Cuda { .. }, ExecutorKind::Candle) => Err(DeviceError::Executor { choice }),
+        (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, ExecutorKind::Candle(_)) => Ok(Found::Cpu),
+        (DeviceChoice::Cuda { .. }, ExecutorKind::Candle(_)) if !cfg!(feature = "candle-cuda") => {
+            Err(DeviceError::Executor { choice })
+        }
+        (DeviceChoice::Cuda { ordinal }, ExecutorKind::Candle(_)) => {
+            let gpu = find_gpu(ordinal)?;
+            tracing::info!("candle computes on {gpu}");
+            Ok(Found::GpuOfCandle(gpu))
+        }
         (DeviceChoice::Cuda { ordinal }, ExecutorKind::Native) => {
             let gpu = find_gpu(ordinal)?;
             tracing::info!("computing on {gpu}");
@@ -93,7 +105,7 @@ pub(super) fn find_gpu(ordinal: usize) -> Result<Gpu, DeviceError> {
 pub(super) fn open(found: Found, config: &DeviceConfig) -> anyhow::Result<Device> {
     let choice = config.choice;
     match found {
-        Found::Cpu => {}
+        Found::Cpu | Found::GpuOfCandle(_) => {}
         Found::Gpu(gpu) => match gpu.open(config.gpu) {
             Ok(device) => return Ok(device),
             Err(source) if choice == DeviceChoice::Auto => source.tell_fallback(),

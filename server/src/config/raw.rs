@@ -68,7 +68,8 @@ pub(super) struct RawModel {
     /// GPU, fp8. What a file has quantised stays as it is, and so do embeddings that are a matrix of their own.
     #[arg(long, value_enum, default_value_t = RawModel::default().quantization)]
     pub(super) quantization: RawQuantization,
-    /// Whose code computes: spillway batches; candle runs one sequence at a time, as an oracle.
+    /// Whose code computes: spillway batches; candle runs one sequence at a time, as an oracle, on the CPU unless
+    /// --device names a GPU and the binary was built with `candle-cuda`.
     #[arg(long, value_enum, default_value_t = RawModel::default().executor)]
     pub(super) executor: RawExecutor,
     /// Where weights come from: auto reads the model's files, dummy makes random ones of the same shape.

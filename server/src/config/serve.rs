@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use spillway_kernels::{Quantisation, WeightType};
-use spillway_models::{DtypePolicy, ExecutorKind, WeightsKind};
+use spillway_models::{CandleDevice, DtypePolicy, ExecutorKind, WeightsKind};
 use spillway_types::{BlockSize, ModelId};
 
 use super::hub::{HubId, HubModel};
@@ -14,7 +14,9 @@ use super::raw::{
     RawWeightType, RawWeights,
 };
 use super::server::positive;
-use super::{ByteSize, ConfigError, DeviceConfig, Environment, HttpConfig, SecurityConfig, out_of_range};
+use super::{
+    ByteSize, ConfigError, DeviceChoice, DeviceConfig, Environment, HttpConfig, SecurityConfig, out_of_range,
+};
 
 /// Everything that `spillway serve` needs.
 #[derive(Debug, Clone)]
@@ -125,9 +127,10 @@ pub enum LogFormat {
 impl RawConfig {
     /// Checks every value.
     pub(super) fn validate(self, environment: &Environment) -> Result<ServeConfig, ConfigError> {
+        let device = self.device.validate()?;
         Ok(ServeConfig {
-            model: self.model.validate(environment)?,
-            device: self.device.validate()?,
+            model: self.model.validate(environment, device.choice)?,
+            device,
             scheduler: self.scheduler.validate()?,
             http: self.server.validate()?,
             security: self.security.validate(environment.api_key.clone())?,
@@ -186,7 +189,7 @@ impl ModelChoice {
 }
 
 impl RawModel {
-    fn validate(self, environment: &Environment) -> Result<ModelConfig, ConfigError> {
+    fn validate(self, environment: &Environment, device: DeviceChoice) -> Result<ModelConfig, ConfigError> {
         let model = self.model.filter(|model| !model.is_empty()).ok_or(ConfigError::NoModel)?;
         let choice = ModelChoice::new(&model, self.revision, environment)?;
         let mut names: Vec<ModelId> = Vec::new();
@@ -213,7 +216,7 @@ impl RawModel {
             quantisation: quantisation(self.quantization),
             executor: match self.executor {
                 RawExecutor::Spillway => ExecutorKind::Native,
-                RawExecutor::Candle => ExecutorKind::Candle,
+                RawExecutor::Candle => ExecutorKind::Candle(candle_device(device)),
             },
             weights: match self.weights {
                 RawWeights::Auto => WeightsKind::File,
@@ -231,6 +234,14 @@ fn quantisation(raw: RawQuantization) -> Option<Quantisation> {
         RawQuantization::Int8 => Some(Quantisation::Int8),
         RawQuantization::Int4 => Some(Quantisation::Int4),
         RawQuantization::Fp8 => Some(Quantisation::Fp8),
+    }
+}
+
+/// The oracle computes on a GPU only where it is told to.
+fn candle_device(choice: DeviceChoice) -> CandleDevice {
+    match choice {
+        DeviceChoice::Auto | DeviceChoice::Cpu => CandleDevice::Cpu,
+        DeviceChoice::Cuda { ordinal } => CandleDevice::Cuda { ordinal },
     }
 }
 

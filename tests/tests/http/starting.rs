@@ -134,7 +134,7 @@ async fn a_gpu_that_is_not_there_is_told_before_the_model_is_looked_for() {
     fails(&["gpu-selftest", "--ordinal", "99"], NO_DEVICE, &["cuda:99"]).await;
     let model = tiny_model("tied");
     let candle = ["serve", "--model", text(&model), "--device", "cuda", "--executor", "candle"];
-    fails(&candle, NO_DEVICE, &["--executor candle"]).await;
+    fails(&candle, NO_DEVICE, &["--executor candle", "--features candle-cuda"]).await;
 }
 
 #[test]

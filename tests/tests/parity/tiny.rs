@@ -1,6 +1,6 @@
 //! Every tiny model, end to end; and the decoder beside candle's model of the same files.
 
-use spillway_models::{DtypePolicy, ExecutorKind};
+use spillway_models::{CandleDevice, DtypePolicy, ExecutorKind};
 use spillway_tests::{
     Ask, Choice, Knobs, LoadKnobs, RealModel, TestEngine, TestModel, demo_model, parity_cases, tiny_model,
     tiny_models,
@@ -42,7 +42,7 @@ fn answers(path: &std::path::Path, executor: ExecutorKind, asks: &[Ask]) -> (Vec
 
 fn check_against_candle(path: &std::path::Path, asks: &[Ask]) {
     let (ours, our_logits) = answers(path, ExecutorKind::Native, asks);
-    let (theirs, their_logits) = answers(path, ExecutorKind::Candle, asks);
+    let (theirs, their_logits) = answers(path, ExecutorKind::Candle(CandleDevice::Cpu), asks);
     assert_eq!((our_logits.len(), their_logits.len()), (asks.len(), asks.len()), "{}", path.display());
     for (ours, theirs) in our_logits.iter().zip(&their_logits) {
         let largest = theirs.iter().fold(0.0_f32, |largest, logit| largest.max(logit.abs()));

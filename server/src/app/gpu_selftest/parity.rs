@@ -1,5 +1,5 @@
-//! A model on the GPU against the same model on the CPU in f32, by our code and by candle's: the probabilities of a fixed
-//! text, and a greedy answer.
+//! A model on the GPU against the same model on the CPU in f32, by our code and by candle's, and by
+//! candle's on the same GPU where this build has that: the probabilities of a fixed text, and a greedy answer.
 
 use std::fmt;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use spillway_kernels::{CpuOptions, Device};
 use spillway_models::{
-    BatchRow, DtypePolicy, ExecutorKind, ForwardBatch, InputToken, KvCache, LoadOptions, ModelError,
+    BatchRow, CandleDevice, DtypePolicy, ExecutorKind, ForwardBatch, InputToken, KvCache, LoadOptions, ModelError,
     ModelRunner, ModelSource, RowOutput, RowSampling, RowScoring, WeightsKind, load,
 };
 use spillway_text::{Ends, Tokenizer};
@@ -113,24 +113,34 @@ impl fmt::Display for Outcome {
 }
 
 /// Computes the text on all of them.
-pub(super) fn compare(model: &Path, gpu: &Device) -> anyhow::Result<[Comparison; 2]> {
+pub(super) fn compare(model: &Path, gpu: Device, ordinal: usize) -> anyhow::Result<Vec<Comparison>> {
     let source = ModelSource::from_path(model)?;
-    let told = Subject::load(&source, gpu, DtypePolicy::Auto, ExecutorKind::Native)?.tell()?;
+    let told = Subject::load(&source, &gpu, DtypePolicy::Auto, ExecutorKind::Native)?.tell()?;
+    // It has most of the memory, and candle takes its own.
+    drop(gpu);
     let cpu = Device::cpu(&CpuOptions::default())?;
     let with = |reference, executor| {
         let outcome = match Subject::load(&source, &cpu, DtypePolicy::F32, executor) {
             Ok(subject) => Ok(Outcome::new(&subject.tell()?, &told)),
             Err(error) => match error.downcast::<ModelError>()? {
-                // It knows few architectures.
-                error @ ModelError::Unsupported { .. } if executor == ExecutorKind::Candle => Err(error),
+                // It knows few architectures, and needs libraries that a node may lack.
+                error @ (ModelError::Unsupported { .. } | ModelError::CandleDevice { .. })
+                    if executor != ExecutorKind::Native =>
+                {
+                    Err(error)
+                }
                 error => return Err(error.into()),
             },
         };
         anyhow::Ok(Comparison { reference, outcome })
     };
     let ours = with("the CPU in f32", ExecutorKind::Native)?;
-    let theirs = with("candle on the CPU in f32", ExecutorKind::Candle)?;
-    Ok([ours, theirs])
+    let theirs = with("candle on the CPU in f32", ExecutorKind::Candle(CandleDevice::Cpu))?;
+    let mut all = vec![ours, theirs];
+    if cfg!(feature = "candle-cuda") {
+        all.push(with("candle on the GPU in f32", ExecutorKind::Candle(CandleDevice::Cuda { ordinal }))?);
+    }
+    Ok(all)
 }
 
 /// A model on one of the devices.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spillway_kernels::{CpuOptions, Isa, IsaChoice, Quantisation, WeightType};
-use spillway_models::{DtypePolicy, ExecutorKind, WeightsKind};
+use spillway_models::{CandleDevice, DtypePolicy, ExecutorKind, WeightsKind};
 
 use super::*;
 use crate::config::{
@@ -72,7 +72,8 @@ fn every_flag_is_followed() {
     let scheduler = config.scheduler;
     assert_eq!(config.model.choice, ModelChoice::Path(PathBuf::from("/models/tiny.gguf")));
     assert_eq!(config.model.served_name.as_str(), "tiny");
-    assert_eq!((config.model.dtype, config.model.executor), (DtypePolicy::F32, ExecutorKind::Candle));
+    let executor = ExecutorKind::Candle(CandleDevice::Cpu);
+    assert_eq!((config.model.dtype, config.model.executor), (DtypePolicy::F32, executor));
     assert_eq!(config.model.quantisation, Some(Quantisation::Int4));
     assert_eq!(config.model.weights, WeightsKind::Dummy { seed: 9, weight_type: WeightType::Q8_0 });
     let cpu = CpuOptions { isa: IsaChoice::Exactly(Isa::Avx2), num_threads: std::num::NonZeroUsize::new(3) };
