@@ -37,7 +37,7 @@ mod staging;
 mod timer;
 
 pub use arena::{ALIGNMENT_BYTES, ArenaSize, ArenaUsage};
-pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut, E4m3};
+pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut};
 pub use device::{CudaConfig, CudaDevice, LaunchOverlap, Products};
 pub use error::CudaError;
 pub use functions::KernelResources;

@@ -9,6 +9,9 @@ use crate::cuda::dispatch::CudaWorkspace;
 #[cfg(feature = "cuda")]
 use crate::cuda::{CudaConfig, CudaDevice};
 use crate::error::KernelError;
+use crate::kv::CPU_DTYPES;
+#[cfg(feature = "cuda")]
+use crate::kv::GPU_DTYPES;
 use crate::tensor::DType;
 
 /// Where tensors live and ops run.
@@ -75,12 +78,12 @@ impl Device {
         }
     }
 
-    /// The type of keys and values in the cache, if the device's ops take but one.
-    pub fn only_kv_dtype(&self) -> Option<DType> {
+    /// The types that keys and values may have in the cache, the preferred one first.
+    pub fn kv_dtypes(&self) -> &'static [DType] {
         match self {
-            Self::Cpu(_) => None,
+            Self::Cpu(_) => CPU_DTYPES,
             #[cfg(feature = "cuda")]
-            Self::Cuda(_) => Some(DType::BF16),
+            Self::Cuda(_) => GPU_DTYPES,
         }
     }
 

@@ -9,6 +9,11 @@ use crate::tensor::{DType, Tensor};
 /// The widest attention head that the ops take.
 pub const MAX_HEAD_DIM: usize = 256;
 
+/// What the cache may hold on the processor.
+pub const CPU_DTYPES: &[DType] = &[DType::F32, DType::F16, DType::BF16];
+/// What the cache may hold on a GPU, where the first is for want of a choice.
+pub const GPU_DTYPES: &[DType] = &[DType::BF16, DType::E4M3];
+
 /// Shape and type of one layer's cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvLayout {
@@ -52,10 +57,15 @@ impl KvLayout {
         expect_at_most("slots", self.num_blocks.saturating_mul(self.block_size), u32::MAX as usize)
     }
 
+    /// The error for a type that the processor's ops do not take.
+    pub(crate) fn not_on_cpu(&self) -> KernelError {
+        KernelError::ElementType { name: "KV cache on the CPU", actual: self.dtype, expected: DType::F32 }
+    }
+
     /// Refuses what the GPU's kernels do not take.
     #[cfg(feature = "cuda")]
     fn check_for_gpu(&self) -> Result<(), KernelError> {
-        if self.dtype != DType::BF16 {
+        if !GPU_DTYPES.contains(&self.dtype) {
             let (name, actual, expected) = ("KV cache on a GPU", self.dtype, DType::BF16);
             return Err(KernelError::ElementType { name, actual, expected });
         }
@@ -84,9 +94,11 @@ impl PagedKv {
     /// [`KernelError::OutOfMemory`] if the device has no room.
     pub fn new(device: &Device, layout: KvLayout) -> Result<Self, KernelError> {
         layout.check()?;
-        #[cfg(feature = "cuda")]
-        if let Device::Cuda(_) = device {
-            layout.check_for_gpu()?;
+        match device {
+            Device::Cpu(_) if !CPU_DTYPES.contains(&layout.dtype) => return Err(layout.not_on_cpu()),
+            Device::Cpu(_) => {}
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => layout.check_for_gpu()?,
         }
         let rows = layout.num_blocks * layout.num_kv_heads * layout.block_size;
         let shape = [rows, layout.head_dim];

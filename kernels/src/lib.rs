@@ -25,6 +25,7 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod device;
+pub mod e4m3;
 mod error;
 pub mod feed;
 pub mod kv;

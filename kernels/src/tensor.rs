@@ -14,6 +14,7 @@ use crate::cuda::dispatch::{CudaBytes, CudaBytesMut, CudaTensor};
 #[cfg(feature = "cuda")]
 use crate::cuda::{DeviceElement, DeviceSlice, DeviceSliceMut};
 use crate::device::Device;
+use crate::e4m3::E4m3;
 use crate::error::{KernelError, expect_at_most};
 
 pub(crate) mod buffer;
@@ -29,6 +30,8 @@ pub enum DType {
     F16,
     /// The upper half of single precision.
     BF16,
+    /// Eight bits, as in [`E4m3`]: for the KV cache of a GPU.
+    E4M3,
 }
 
 impl DType {
@@ -37,6 +40,7 @@ impl DType {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
+            Self::E4M3 => 1,
         }
     }
 }
@@ -47,6 +51,7 @@ impl fmt::Display for DType {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::BF16 => "bf16",
+            Self::E4M3 => "fp8_e4m3",
         })
     }
 }
@@ -434,6 +439,11 @@ fn encode(dtype: DType, values: &[f32], buffer: &mut HostBuffer) {
                 *bits = bf16::from_f32(value).to_bits();
             }
         }
+        DType::E4M3 => {
+            for (bits, &value) in buffer.as_mut_slice::<u8>().iter_mut().zip(values) {
+                *bits = E4m3::from_f32(value).0;
+            }
+        }
     }
 }
 
@@ -450,6 +460,11 @@ fn decode(dtype: DType, bytes: &[u8], values: &mut [f32]) {
                 *value = bf16::from_bits(bits).to_f32();
             }
         }
+        DType::E4M3 => {
+            for (value, &bits) in values.iter_mut().zip(bytes) {
+                *value = E4m3(bits).to_f32();
+            }
+        }
     }
 }
 
@@ -461,7 +476,7 @@ mod tests {
     #[test]
     fn keeps_values_of_every_type_and_refuses_rows_it_does_not_have() {
         let device = Device::cpu(&CpuOptions::default()).expect("device starts");
-        for dtype in [DType::F32, DType::F16, DType::BF16] {
+        for dtype in [DType::F32, DType::F16, DType::BF16, DType::E4M3] {
             let values = [1.0, -2.0, 0.5, 4.0, -0.25, 8.0];
             let tensor = Tensor::from_f32(&device, dtype, [3, 2], &values).expect("shape fits");
             let mut read = [0.0; 4];

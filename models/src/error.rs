@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use spillway_kernels::KernelError;
+use spillway_kernels::{DType, KernelError};
 
 use crate::batch::BatchError;
 
@@ -55,6 +55,15 @@ pub enum ModelError {
         ordinal: usize,
         /// Why, and what mends it.
         problem: String,
+    },
+
+    /// The device's cache cannot hold what it is asked to.
+    #[error("a KV cache of {asked} is for GPUs, here it holds {supported}: leave --kv-cache-dtype at auto")]
+    KvCacheType {
+        /// What was asked for.
+        asked: DType,
+        /// What there is.
+        supported: String,
     },
 
     /// The weights are not those that the configuration describes.

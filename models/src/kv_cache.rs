@@ -22,6 +22,34 @@ pub struct KvLayout {
     pub dtype: DType,
 }
 
+/// What the cache is asked to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvCacheType {
+    /// What weights are computed with, or what the device prefers where it does not hold that.
+    Auto,
+    /// bf16.
+    Bf16,
+    /// Floats of eight bits (e4m3) without a scale: half the memory of bf16, on a GPU.
+    Fp8,
+}
+
+impl KvCacheType {
+    /// The type of the cache, given that of most weights and those that the device's cache may have.
+    pub(crate) fn choose(self, like_weights: DType, of_device: &[DType]) -> Result<DType, ModelError> {
+        let asked = match self {
+            Self::Auto if of_device.contains(&like_weights) => return Ok(like_weights),
+            Self::Auto => return Ok(of_device.first().copied().unwrap_or(like_weights)),
+            Self::Bf16 => DType::BF16,
+            Self::Fp8 => DType::E4M3,
+        };
+        if of_device.contains(&asked) {
+            return Ok(asked);
+        }
+        let names: Vec<String> = of_device.iter().map(ToString::to_string).collect();
+        Err(ModelError::KvCacheType { asked, supported: names.join(", ") })
+    }
+}
+
 /// Keys and values of every layer, in blocks.
 #[derive(Debug)]
 pub struct KvCache {
@@ -98,6 +126,8 @@ impl KvCache {
 
 #[cfg(test)]
 mod tests {
+    use spillway_kernels::kv::{CPU_DTYPES, GPU_DTYPES};
+
     use super::*;
 
     #[test]
@@ -109,5 +139,24 @@ mod tests {
         assert_eq!(layout.blocks_in(block_size, 10 * per_block + per_block - 1), 10);
         assert_eq!(layout.blocks_in(block_size, 0), 0);
         assert_eq!(KvLayout { num_layers: 0, ..layout }.blocks_in(block_size, 5), u32::MAX);
+        let fp8 = KvLayout { dtype: DType::E4M3, ..layout };
+        assert_eq!(fp8.blocks_in(block_size, 10 * per_block), 20, "half the bytes, twice the blocks");
+    }
+
+    #[test]
+    fn the_type_is_that_of_the_weights_or_what_the_device_prefers_unless_one_is_asked_for() {
+        let choose = |asked: KvCacheType, like_weights, of_device| {
+            asked.choose(like_weights, of_device).map_err(|error| error.to_string())
+        };
+        let (auto, fp8) = (KvCacheType::Auto, KvCacheType::Fp8);
+        assert_eq!(choose(auto, DType::F16, CPU_DTYPES), Ok(DType::F16));
+        assert_eq!(choose(auto, DType::F16, GPU_DTYPES), Ok(DType::BF16));
+        assert_eq!(choose(KvCacheType::Bf16, DType::F32, CPU_DTYPES), Ok(DType::BF16));
+        assert_eq!(choose(fp8, DType::F16, GPU_DTYPES), Ok(DType::E4M3));
+        let refused = choose(fp8, DType::F16, CPU_DTYPES).expect_err("a CPU has no such cache");
+        assert_eq!(
+            refused,
+            "a KV cache of fp8_e4m3 is for GPUs, here it holds f32, f16, bf16: leave --kv-cache-dtype at auto"
+        );
     }
 }

@@ -39,7 +39,7 @@ pub use batch::{
     RowSampling, RowScoring, RowTokens, SampledTokens,
 };
 pub use error::ModelError;
-pub use kv_cache::{KvCache, KvLayout};
+pub use kv_cache::{KvCache, KvCacheType, KvLayout};
 pub use load::{
     CandleDevice, DtypePolicy, ExecutorKind, ExecutorLimits, InspectOptions, Inspection, LoadOptions,
     LoadedModel, Place, StoredTensors, WeightSummary, WeightsKind, count_tensor_types, inspect, load,

@@ -12,7 +12,7 @@ use crate::candle::CandleModel;
 use crate::decoder::{Decoder, DecoderWeights, WeightLoader};
 use crate::dummy::DummyWeights;
 use crate::error::ModelError;
-use crate::kv_cache::KvLayout;
+use crate::kv_cache::{KvCacheType, KvLayout};
 use crate::model::Model;
 use crate::runner::RunnerLimits;
 use crate::source::ModelSource;
@@ -40,6 +40,8 @@ pub struct LoadOptions {
     pub executor: ExecutorKind,
     /// Where its numbers come from.
     pub weights: WeightsKind,
+    /// What its cache holds.
+    pub kv_cache: KvCacheType,
     /// Most tokens of one step.
     pub max_num_batched_tokens: u32,
     /// Most rows of one step.
@@ -180,7 +182,7 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, 
     };
     let num_parameters = spec.num_parameters().unwrap_or(usize::MAX) as u64;
     let built = match options.executor {
-        ExecutorKind::Native => build_native(&spec, &loader, &runner_limits)?,
+        ExecutorKind::Native => build_native(&spec, &loader, &runner_limits, options.kv_cache)?,
         ExecutorKind::Candle(device) => build_candle(&spec, &loader, &runner_limits, device)?,
     };
     let Built { size_bytes, streamed_bytes, .. } = built;
@@ -203,7 +205,7 @@ fn check_quantisation(source: &ModelSource, options: &LoadOptions) -> Result<(),
         let (path, supported) = (source.path().to_owned(), supported.to_owned());
         Err(ModelError::Unsupported { path, feature, supported })
     };
-    if options.executor == ExecutorKind::Candle {
+    if matches!(options.executor, ExecutorKind::Candle(_)) {
         let supported = "the executor `spillway` quantises; or serve with --quantization none";
         return unsupported(format!("{quantisation} weights in the executor `candle`"), supported);
     }
@@ -262,12 +264,14 @@ fn build_native(
     spec: &DecoderSpec,
     loader: &WeightLoader<'_>,
     limits: &RunnerLimits,
+    kv_cache: KvCacheType,
 ) -> Result<Built, ModelError> {
+    let like_weights = loader.policy.kv_dtype(loader.source.dominant_type());
+    // Before the weights, which take long.
+    let kv_dtype = kv_cache.choose(like_weights, loader.device.kv_dtypes())?;
     let weights = DecoderWeights::load(loader, spec)?;
     let size_bytes = weights.size_bytes() as u64;
     let streamed_bytes = weights.streamed_bytes() as u64;
-    let stored_like = || loader.policy.kv_dtype(loader.source.dominant_type());
-    let kv_dtype = loader.device.only_kv_dtype().unwrap_or_else(stored_like);
     let decoder = Decoder::new(loader.device.clone(), spec.clone(), weights, *limits)?;
     Ok(Built {
         model: Box::new(decoder),
@@ -362,7 +366,7 @@ fn runner_limits(spec: &DecoderSpec, options: &LoadOptions) -> Result<RunnerLimi
 }
 
 impl DtypePolicy {
-    /// The type of the cache, given that of most weights.
+    /// The type of a cache that is like the weights, given that of most.
     fn kv_dtype(self, dominant: WeightType) -> DType {
         match (self, dominant) {
             (Self::F32, _) | (Self::Auto, WeightType::F32) => DType::F32,

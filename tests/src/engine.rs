@@ -145,6 +145,7 @@ impl TestEngine {
             executor: Box::new(watched),
             config: EngineConfig {
                 scheduler: knobs.scheduler(),
+                cache_dtype: "f32".to_owned(),
                 step_overdue_after: STEP_OVERDUE_AFTER,
                 max_queue_ttft: knobs.max_queue_ttft,
             },

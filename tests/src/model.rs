@@ -8,8 +8,8 @@ use spillway::model_text::{self, MissingTokenizer};
 use spillway_engine::TextPipeline;
 use spillway_kernels::{CpuOptions, Device, IsaChoice};
 use spillway_models::{
-    DecoderSpec, DtypePolicy, ExecutorKind, ExecutorLimits, ForwardBatch, KvCache, KvLayout, LoadOptions,
-    Logits, Model, ModelError, ModelSource, RunnerLimits, WeightsKind, load,
+    DecoderSpec, DtypePolicy, ExecutorKind, ExecutorLimits, ForwardBatch, KvCache, KvCacheType, KvLayout,
+    LoadOptions, Logits, Model, ModelError, ModelSource, RunnerLimits, WeightsKind, load,
 };
 use spillway_text::{Timestamp, Tokenizer};
 use spillway_types::{SeqId, TokenId};
@@ -89,6 +89,7 @@ impl TestModel {
             quantisation: None,
             executor: knobs.executor,
             weights: WeightsKind::File,
+            kv_cache: KvCacheType::Auto,
             max_num_batched_tokens: knobs.max_num_batched_tokens,
             max_num_seqs: knobs.max_num_seqs,
             max_model_len: knobs.max_model_len,

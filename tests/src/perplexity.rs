@@ -9,8 +9,8 @@ use std::path::Path;
 use spillway::model_text::{self, MissingTokenizer};
 use spillway_kernels::{CpuOptions, Device};
 use spillway_models::{
-    BatchRow, DtypePolicy, ExecutorKind, ForwardBatch, InputToken, KvCache, LoadOptions, ModelRunner,
-    ModelSource, RowScoring, WeightsKind, load,
+    BatchRow, DtypePolicy, ExecutorKind, ForwardBatch, InputToken, KvCache, KvCacheType, LoadOptions,
+    ModelRunner, ModelSource, RowScoring, WeightsKind, load,
 };
 use spillway_text::{Ends, Tokenizer};
 use spillway_types::{BlockId, BlockSize, SeqId, TokenId, TopLogprobs};
@@ -43,6 +43,7 @@ impl Scorer {
             dtype,
             quantisation: None,
             executor: ExecutorKind::Native,
+            kv_cache: KvCacheType::Auto,
             weights: WeightsKind::File,
             max_num_batched_tokens: tokens,
             max_num_seqs: 1,

@@ -11,6 +11,7 @@ use cudarc::driver::sys::CUdeviceptr;
 use half::{bf16, f16};
 
 use super::arena::ArenaMemory;
+use crate::e4m3::E4m3;
 use crate::tensor::DType;
 
 mod sealed {
@@ -42,30 +43,8 @@ device_elements!(
     f32 => Some(DType::F32),
     f16 => Some(DType::F16),
     bf16 => Some(DType::BF16),
-    E4m3 => None,
+    E4m3 => Some(DType::E4M3),
 );
-
-/// A float of eight bits by its bits: sign, four bits of exponent, three of mantissa; largest 448.
-///
-/// Source: Micikevicius et al., "FP8 Formats for Deep Learning", 2022.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct E4m3(pub u8);
-
-impl E4m3 {
-    /// The number it stands for.
-    pub fn to_f64(self) -> f64 {
-        let (exponent, mantissa) = (self.0 >> 3 & 15, self.0 & 7);
-        if (exponent, mantissa) == (15, 7) {
-            return f64::NAN;
-        }
-        let magnitude = match exponent {
-            0 => f64::from(mantissa) / 512.0,
-            _ => f64::from(8 + mantissa) * 2.0_f64.powi(i32::from(exponent) - 10),
-        };
-        if self.0 & 0x80 == 0 { magnitude } else { -magnitude }
-    }
-}
 
 /// An owned, typed range of the arena.
 #[derive(Debug)]

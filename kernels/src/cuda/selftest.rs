@@ -20,9 +20,10 @@ use std::fmt;
 
 use half::bf16;
 
-use super::buffer::{DeviceBuffer, DeviceElement, E4m3};
+use super::buffer::{DeviceBuffer, DeviceElement};
 use super::device::CudaDevice;
 use super::error::CudaError;
+use crate::e4m3::E4m3;
 
 /// One comparison.
 #[derive(Debug, Clone, PartialEq)]

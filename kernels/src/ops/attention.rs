@@ -83,6 +83,7 @@ pub fn attention(
                     let (keys, values) = (keys.host::<bf16>()?, values.host()?);
                     cpu::attention(cpu, workspace, inputs, (keys, values), out);
                 }
+                DType::E4M3 => return Err(layout.not_on_cpu()),
             }
         }
         #[cfg(feature = "cuda")]

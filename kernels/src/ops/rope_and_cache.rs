@@ -104,6 +104,7 @@ pub fn rope_and_cache(
                 DType::BF16 => {
                     cpu::rope_and_cache::<bf16>(cpu, rope, qkv, keys.host_mut()?, values.host_mut()?);
                 }
+                DType::E4M3 => return Err(layout.not_on_cpu()),
             }
         }
         #[cfg(feature = "cuda")]

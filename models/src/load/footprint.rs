@@ -2,7 +2,8 @@
 //!
 //! In a request's path: not at all; `spillway check` and the README's table ask.
 
-use spillway_kernels::{Quantisation, WeightType};
+use spillway_kernels::kv::{CPU_DTYPES, GPU_DTYPES};
+use spillway_kernels::{DType, Quantisation, WeightType};
 
 use super::{DtypePolicy, InspectOptions};
 use crate::arch::WeightNames;
@@ -21,6 +22,14 @@ pub enum Place {
 }
 
 impl Place {
+    /// The types that a KV cache may have there, the preferred one first.
+    pub(super) fn kv_dtypes(self) -> &'static [DType] {
+        match self {
+            Self::Cpu => CPU_DTYPES,
+            Self::Gpu => GPU_DTYPES,
+        }
+    }
+
     /// Why weights cannot be quantised so here, as the mend.
     pub(super) fn problem(self, quantisation: Quantisation) -> Option<&'static str> {
         match (self, quantisation.cpu_type()) {

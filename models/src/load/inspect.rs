@@ -7,7 +7,7 @@ use spillway_kernels::Quantisation;
 use super::footprint::{self, Place};
 use super::{DtypePolicy, Opened, OpenedWeights, WeightsKind, open};
 use crate::error::ModelError;
-use crate::kv_cache::KvLayout;
+use crate::kv_cache::{KvCacheType, KvLayout};
 use crate::source::ModelSource;
 use crate::spec::{DecoderSpec, FeedForward, LayerSpec};
 use crate::text_assets::TextAssets;
@@ -27,6 +27,8 @@ pub struct InspectOptions {
     pub place: Place,
     /// Where its numbers would come from.
     pub weights: WeightsKind,
+    /// What its cache would hold.
+    pub kv_cache: KvCacheType,
     /// Most tokens of one step.
     pub max_num_batched_tokens: u32,
     /// Most rows of one step.
@@ -97,12 +99,13 @@ pub fn inspect(source: &ModelSource, options: &InspectOptions) -> Result<Inspect
             (Vec::new(), footprint::of_dummies(&spec, dummy, options), dummy.weight_type())
         }
     };
+    let kv_dtype = options.kv_cache.choose(options.dtype.kv_dtype(dominant), options.place.kv_dtypes())?;
     Ok(Inspection {
         num_parameters,
         stored,
         weight_bytes,
         activation_bytes: activation_bytes(&spec, options),
-        kv_layout: spec.kv_layout(options.dtype.kv_dtype(dominant)),
+        kv_layout: spec.kv_layout(kv_dtype),
         text,
         spec,
     })
@@ -152,7 +155,8 @@ fn mixture_columns(spec: &DecoderSpec) -> usize {
 mod tests {
     use std::path::Path;
 
-    use spillway_kernels::{DType, WeightType};
+    use spillway_kernels::DType;
+    use spillway_kernels::WeightType;
 
     use super::*;
     use crate::load::ExecutorKind;
@@ -167,6 +171,7 @@ mod tests {
             quantisation: None,
             place: Place::Cpu,
             weights: WeightsKind::File,
+            kv_cache: KvCacheType::Auto,
             max_num_batched_tokens: 512,
             max_num_seqs: 256,
         }
@@ -251,6 +256,20 @@ mod tests {
         assert_eq!(inspection.stored.len(), plain.stored.len() + 2, "{:?}", inspection.stored);
         let loaded = crate::load(&source, &load_options(DtypePolicy::Auto, ExecutorKind::Native));
         assert_eq!(loaded.expect("it is served").kv_layout, plain.kv_layout);
+    }
+
+    #[test]
+    fn a_gpus_cache_is_bf16_whatever_the_weights_are_unless_it_is_asked_to_be_smaller() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny/tied");
+        let source = ModelSource::from_path(&path).expect("a golden model");
+        let layout = |kv_cache| {
+            let options = InspectOptions { kv_cache, place: Place::Gpu, ..options(DtypePolicy::F32) };
+            inspect(&source, &options).expect("a GPU holds either").kv_layout.dtype
+        };
+        assert_eq!((layout(KvCacheType::Auto), layout(KvCacheType::Fp8)), (DType::BF16, DType::E4M3));
+        let fp8 = InspectOptions { kv_cache: KvCacheType::Fp8, ..options(DtypePolicy::Auto) };
+        let refused = inspect(&source, &fp8).expect_err("the CPU holds none").to_string();
+        assert!(refused.contains("fp8_e4m3"), "{refused}");
     }
 
     #[test]

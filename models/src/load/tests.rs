@@ -49,6 +49,7 @@ pub(crate) fn options(dtype: DtypePolicy, executor: ExecutorKind) -> LoadOptions
         quantisation: None,
         executor,
         weights: WeightsKind::File,
+        kv_cache: KvCacheType::Auto,
         max_num_batched_tokens: 300,
         max_num_seqs: 4,
         max_model_len: None,
@@ -152,7 +153,7 @@ fn a_quantisation_that_the_device_or_the_executor_lacks_is_refused() {
     let error = refusal(Quantisation::Fp8, ExecutorKind::Native);
     assert!(error.contains("needs fp8 weights on the CPU"), "{error}");
     assert!(error.ends_with("take int8 or int4 there, or serve on a GPU"), "{error}");
-    let error = refusal(Quantisation::Int8, ExecutorKind::Candle);
+    let error = refusal(Quantisation::Int8, ExecutorKind::Candle(CandleDevice::Cpu));
     assert!(error.contains("int8 weights in the executor `candle`"), "{error}");
 }
 

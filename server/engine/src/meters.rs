@@ -31,18 +31,27 @@ pub(crate) struct Meters {
     finished: [Counter; 4],
 }
 
+/// What the KV cache is, for the metric that tells it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CacheInfo<'a> {
+    pub(crate) block_size: u32,
+    pub(crate) num_blocks: u32,
+    pub(crate) dtype: &'a str,
+}
+
 const REASONS: [FinishReason; 4] =
     [FinishReason::Stop, FinishReason::Length, FinishReason::Aborted, FinishReason::Failed];
 
 impl Meters {
     /// Registers every metric, so that all of them show from the start.
-    pub(crate) fn new(model: &ModelId, block_size: u32, num_blocks: u32) -> Self {
+    pub(crate) fn new(model: &ModelId, cache: CacheInfo<'_>) -> Self {
         let labels = [("model_name", model.as_str().to_owned()), ("engine", "0".to_owned())];
         let info = [
             ("model_name", model.as_str().to_owned()),
             ("engine", "0".to_owned()),
-            ("block_size", block_size.to_string()),
-            ("num_gpu_blocks", num_blocks.to_string()),
+            ("block_size", cache.block_size.to_string()),
+            ("num_gpu_blocks", cache.num_blocks.to_string()),
+            ("cache_dtype", cache.dtype.to_owned()),
         ];
         gauge!("vllm:cache_config_info", &info).set(1.0);
         Self {

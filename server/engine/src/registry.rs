@@ -181,10 +181,12 @@ mod tests {
     use spillway_types::{ModelId, Sampling, Seed};
 
     use super::*;
+    use crate::meters::CacheInfo;
 
     #[test]
     fn what_siblings_find_cached_is_not_told() {
-        let meters = Meters::new(&ModelId::new("any"), 16, 1);
+        let meters =
+            Meters::new(&ModelId::new("any"), CacheInfo { block_size: 16, num_blocks: 1, dtype: "f32" });
         let (updates, mut told) = mpsc::unbounded_channel();
         let first = SeqSampling {
             sampling: Sampling::Greedy,

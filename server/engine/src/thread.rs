@@ -15,7 +15,7 @@ use crate::executor::Executor;
 use crate::handle::{EngineHandle, ModelCard, Shared};
 use crate::load::LoadCells;
 use crate::message::Control;
-use crate::meters::Meters;
+use crate::meters::{CacheInfo, Meters};
 use crate::text::TextPipeline;
 
 /// Everything an engine is made of.
@@ -59,11 +59,12 @@ impl Engine {
         let (submissions, submission_queue) = flume::bounded(max_waiting as usize);
         let (control, control_queue) = flume::unbounded();
         let cells = Arc::new(LoadCells::default());
-        let meters = Meters::new(
-            &parts.model,
-            scheduler_config.block_size.tokens(),
-            scheduler_config.num_blocks.get(),
-        );
+        let cache = CacheInfo {
+            block_size: scheduler_config.block_size.tokens(),
+            num_blocks: scheduler_config.num_blocks.get(),
+            dtype: &parts.config.cache_dtype,
+        };
+        let meters = Meters::new(&parts.model, cache);
         let engine_loop = EngineLoop::new(LoopParts {
             scheduler: Scheduler::new(scheduler_config)?,
             executor: parts.executor,

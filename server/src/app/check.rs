@@ -69,10 +69,11 @@ fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<S
         dtype: config.model.dtype,
         quantisation: config.model.quantisation,
         place: match device {
-            device::Found::Cpu => Place::Cpu,
+            device::Found::Cpu | device::Found::GpuOfCandle(_) => Place::Cpu,
             device::Found::Gpu(_) => Place::Gpu,
         },
         weights: config.model.weights,
+        kv_cache: config.scheduler.kv_cache,
         max_num_batched_tokens: config.scheduler.max_num_batched_tokens.get(),
         max_num_seqs: config.scheduler.max_num_seqs.get(),
     };
@@ -120,7 +121,7 @@ fn needs(config: &ServeConfig, inspection: &Inspection, room: Room) -> anyhow::R
         "weights_bytes": inspection.weight_bytes,
         "activations_bytes": inspection.activation_bytes,
         "kv_token_bytes": block_bytes / u64::from(settings.block_size.tokens()),
-        "kv_type": format!("{:?}", layout.dtype).to_lowercase(),
+        "kv_type": layout.dtype.to_string(),
         "max_model_len": model_len,
         "max_num_seqs": settings.max_num_seqs,
         "kv_of_one_sequence_bytes": bytes_for(model_len.get()),

@@ -10,7 +10,7 @@ mod gpu;
 mod gpu;
 
 use spillway_kernels::Device;
-use spillway_models::ExecutorKind;
+use spillway_models::{ExecutorKind, KvCacheType};
 
 use crate::config::{DeviceChoice, DeviceConfig, ServeConfig};
 pub(super) use gpu::{Gpu, GpuError};
@@ -50,14 +50,29 @@ pub(super) enum DeviceError {
         /// What was asked for.
         choice: DeviceChoice,
     },
+    /// The cache is to hold what only our code on a GPU takes.
+    #[error(
+        "--kv-cache-dtype fp8 needs a GPU and --executor spillway: the KV cache of the CPU holds f32, f16 or bf16, so leave \
+         it at auto, or choose a GPU with --device cuda"
+    )]
+    KvCache,
 }
 
 /// Looks for the device that the config asks for.
 ///
 /// # Errors
 ///
-/// [`DeviceError`] if a GPU is asked for by name and cannot be used; `auto` takes the processor then, and says why.
+/// [`DeviceError`] if a GPU is asked for by name and cannot be used; `auto` takes the processor then, and says why. Also
+/// if the device is not one whose KV cache holds what the config asks for.
 pub(super) fn find(config: &ServeConfig) -> Result<Found, DeviceError> {
+    let found = find_by_choice(config)?;
+    match (&found, config.scheduler.kv_cache) {
+        (Found::Cpu | Found::GpuOfCandle(_), KvCacheType::Fp8) => Err(DeviceError::KvCache),
+        _ => Ok(found),
+    }
+}
+
+fn find_by_choice(config: &ServeConfig) -> Result<Found, DeviceError> {
     let choice = config.device.choice;
     match (choice, config.model.executor) {
         (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, ExecutorKind::Candle(_)) => Ok(Found::Cpu),

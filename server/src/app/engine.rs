@@ -64,6 +64,7 @@ pub(super) fn start(
         parameters = loaded.summary.num_parameters,
         weight_bytes = loaded.summary.size_bytes,
         kv_blocks = scheduler.num_blocks,
+        kv_type = %loaded.kv_layout.dtype,
         kv_bytes = loaded.kv_layout.bytes_per_block(scheduler.block_size) * u64::from(scheduler.num_blocks.get()),
         max_model_len = scheduler.max_model_len,
         load_ms = clock.now().as_millis() as u64,
@@ -97,6 +98,7 @@ pub(super) fn start(
         executor: Box::new(RunnerExecutor::start(runner).context("the model's thread could not be started")?),
         config: EngineConfig {
             scheduler,
+            cache_dtype: loaded.kv_layout.dtype.to_string(),
             step_overdue_after: config.scheduler.step_timeout,
             max_queue_ttft: config.scheduler.max_queue_ttft,
         },
@@ -129,6 +131,7 @@ fn load_options(config: &ServeConfig, device: &Device) -> LoadOptions {
         quantisation: config.model.quantisation,
         executor: config.model.executor,
         weights: config.model.weights,
+        kv_cache: config.scheduler.kv_cache,
         max_num_batched_tokens: config.scheduler.max_num_batched_tokens.get(),
         max_num_seqs: config.scheduler.max_num_seqs.get(),
         max_model_len: config.scheduler.max_model_len.map(NonZeroU32::get),

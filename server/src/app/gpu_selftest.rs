@@ -37,7 +37,8 @@ pub(super) fn run(options: &GpuSelftest) -> anyhow::Result<()> {
     }
     if let Some(model) = &options.model {
         let gpu = Device::cuda(config(options, LaunchOverlap::Overlapped))?;
-        let told = parity::compare(model, gpu, options.ordinal).with_context(|| format!("--model {}", model.display()))?;
+        let told = parity::compare(model, gpu, options.ordinal)
+            .with_context(|| format!("--model {}", model.display()))?;
         println!("\nparity, {}", model.display());
         for comparison in &told {
             println!("{comparison}");

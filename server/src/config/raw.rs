@@ -125,6 +125,10 @@ pub(super) struct RawScheduler {
     /// is free once the weights are loaded.
     #[arg(long, value_name = "SIZE")]
     pub(super) kv_cache_memory: Option<ByteSize>,
+    /// Type of the keys and values in the KV cache: auto is that of the weights on the CPU and bf16 on a GPU; bf16; fp8, of a
+    /// GPU alone, is e4m3 without a scale (what is beyond 448 becomes 448), so that twice as many tokens fit.
+    #[arg(long, value_enum, default_value_t = RawScheduler::default().kv_cache_dtype)]
+    pub(super) kv_cache_dtype: RawKvCacheDtype,
     /// Most tokens of one step, prefill and decode together. Larger favours throughput, smaller favours the time between
     /// tokens.
     #[arg(long, value_name = "TOKENS", default_value_t = RawScheduler::default().max_num_batched_tokens)]
@@ -172,6 +176,7 @@ impl Default for RawScheduler {
         Self {
             block_size: 16,
             kv_cache_memory: None,
+            kv_cache_dtype: RawKvCacheDtype::Auto,
             max_num_batched_tokens: NonZeroU32::new(512).expect("not zero"),
             max_num_seqs: NonZeroU32::new(256).expect("not zero"),
             max_model_len: None,
@@ -222,6 +227,19 @@ pub(super) enum RawQuantization {
     None,
     Int8,
     Int4,
+    Fp8,
+}
+
+/// Values of `--kv-cache-dtype`, with the names that vLLM gives them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawKvCacheDtype {
+    Auto,
+    #[serde(alias = "bfloat16")]
+    #[value(alias = "bfloat16")]
+    Bf16,
+    #[serde(alias = "fp8_e4m3")]
+    #[value(alias = "fp8_e4m3")]
     Fp8,
 }
 

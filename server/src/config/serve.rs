@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use spillway_kernels::{Quantisation, WeightType};
-use spillway_models::{CandleDevice, DtypePolicy, ExecutorKind, WeightsKind};
+use spillway_models::{CandleDevice, DtypePolicy, ExecutorKind, KvCacheType, WeightsKind};
 use spillway_types::{BlockSize, ModelId};
 
 use super::hub::{HubId, HubModel};
 use super::raw::{
-    RawConfig, RawDtype, RawExecutor, RawLog, RawLogFormat, RawModel, RawQuantization, RawScheduler,
-    RawWeightType, RawWeights,
+    RawConfig, RawDtype, RawExecutor, RawKvCacheDtype, RawLog, RawLogFormat, RawModel, RawQuantization,
+    RawScheduler, RawWeightType, RawWeights,
 };
 use super::server::positive;
 use super::{
@@ -78,6 +78,8 @@ pub struct SchedulerSettings {
     pub block_size: BlockSize,
     /// Memory of the KV cache; to be found out if absent.
     pub kv_cache_memory: Option<ByteSize>,
+    /// What the KV cache holds.
+    pub kv_cache: KvCacheType,
     /// Most tokens of one step.
     pub max_num_batched_tokens: NonZeroU32,
     /// Most sequences running at once; at most `max_num_batched_tokens`.
@@ -286,6 +288,11 @@ impl RawScheduler {
         Ok(SchedulerSettings {
             block_size,
             kv_cache_memory: self.kv_cache_memory,
+            kv_cache: match self.kv_cache_dtype {
+                RawKvCacheDtype::Auto => KvCacheType::Auto,
+                RawKvCacheDtype::Bf16 => KvCacheType::Bf16,
+                RawKvCacheDtype::Fp8 => KvCacheType::Fp8,
+            },
             max_num_batched_tokens: self.max_num_batched_tokens,
             max_num_seqs: self.max_num_seqs,
             max_model_len: self.max_model_len,

@@ -5,7 +5,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 use spillway_kernels::{Quantisation, WeightType};
-use spillway_models::{DtypePolicy, InspectOptions, Inspection, ModelSource, Place, WeightsKind, inspect};
+use spillway_models::{
+    DtypePolicy, InspectOptions, Inspection, KvCacheType, ModelSource, Place, WeightsKind, inspect,
+};
 use spillway_types::BlockSize;
 
 /// Tokens of each stream.
@@ -90,6 +92,7 @@ fn inspection(config: &Value, weight_type: WeightType, quantisation: Option<Quan
         quantisation,
         place: Place::Gpu,
         weights: WeightsKind::Dummy { seed: 0, weight_type },
+        kv_cache: KvCacheType::Auto,
         max_num_batched_tokens: STEP_TOKENS,
         max_num_seqs: 256,
     };

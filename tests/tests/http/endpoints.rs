@@ -129,6 +129,7 @@ async fn metrics_have_the_names_that_dashboards_read() {
         ("vllm:inter_token_latency_seconds_count", "", Some(8.0)),
         ("vllm:e2e_request_latency_seconds_count", "", Some(2.0)),
         ("vllm:cache_config_info", "block_size=\"16\"", Some(1.0)),
+        ("vllm:cache_config_info", "cache_dtype=\"f32\"", Some(1.0)),
         ("vllm:kv_cache_usage_perc", "", Some(0.0)),
         ("spillway_http_requests_total", "path=\"/v1/completions\",status=\"200\"", Some(2.0)),
         // This request itself.

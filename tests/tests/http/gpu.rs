@@ -93,6 +93,18 @@ async fn a_kernel_that_faults_ends_the_request_with_an_error_and_then_the_proces
 }
 
 #[tokio::test]
+async fn a_kv_cache_of_eight_bits_serves_and_is_told() {
+    let Some(driver) = EmulatedDriver::build().expect("the stand-in compiles") else { return };
+    let variables = surroundings(&driver, Setting::NumDevices(1));
+    // The name of the format is one of vLLM's, too.
+    let server = serve(&variables, &["--device", "cuda", "--kv-cache-dtype", "fp8_e4m3"]).await;
+    let answer = server.post(COMPLETIONS, &greedy("the spillway", 4)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let info = server.metrics().await.value("vllm:cache_config_info", "cache_dtype=\"fp8_e4m3\"");
+    assert_eq!(info, Some(1.0));
+}
+
+#[tokio::test]
 async fn a_model_on_the_gpu_agrees_with_the_cpu() {
     let Some(driver) = EmulatedDriver::build().expect("the stand-in compiles") else { return };
     let variables = surroundings(&driver, Setting::NumDevices(1));

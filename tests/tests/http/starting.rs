@@ -137,6 +137,16 @@ async fn a_gpu_that_is_not_there_is_told_before_the_model_is_looked_for() {
     fails(&candle, NO_DEVICE, &["--executor candle", "--features candle-cuda"]).await;
 }
 
+#[tokio::test]
+async fn a_kv_cache_that_only_gpus_hold_is_refused_on_the_cpu() {
+    let model = tiny_model("tied");
+    let fp8 = ["--device", "cpu", "--kv-cache-dtype", "fp8"];
+    let says = ["--kv-cache-dtype fp8 needs a GPU", "f32, f16 or bf16"];
+    for command in [&["serve", "--model", text(&model)][..], &["check", text(&model)]] {
+        fails(&[command, &fp8[..]].concat(), NO_DEVICE, &says).await;
+    }
+}
+
 #[test]
 fn the_binary_needs_no_cuda_library_to_start() {
     let output =

@@ -7,14 +7,31 @@ use super::ops::head_shape;
 use super::workspace::CudaWorkspace;
 use crate::cuda::CudaDevice;
 use crate::cuda::ops::attention::{DecodeInput, paged_decode};
+use crate::cuda::ops::cache_element::CacheElement;
 use crate::cuda::ops::paged::PagedInput;
 use crate::cuda::ops::prefill::{PrefillInput, paged_prefill};
+use crate::e4m3::E4m3;
 use crate::error::KernelError;
 use crate::ops::AttentionArguments;
-use crate::tensor::TensorViewMut;
+use crate::tensor::{DType, TensorViewMut};
 
 /// See [`crate::ops::attention`].
 pub(crate) fn attention(
+    device: &CudaDevice,
+    workspace: &mut CudaWorkspace,
+    batch: &CudaBatch,
+    arguments: AttentionArguments<'_>,
+    out: TensorViewMut<'_>,
+) -> Result<(), KernelError> {
+    match arguments.kv.layout().dtype {
+        DType::E4M3 => attend::<E4m3>(device, workspace, batch, arguments, out),
+        // A cache on a GPU is of one of the two; for others, this says which it must be.
+        DType::BF16 | DType::F16 | DType::F32 => attend::<bf16>(device, workspace, batch, arguments, out),
+    }
+}
+
+/// The same over a cache of `T`.
+fn attend<T: CacheElement>(
     device: &CudaDevice,
     workspace: &mut CudaWorkspace,
     batch: &CudaBatch,
@@ -24,8 +41,8 @@ pub(crate) fn attention(
     let AttentionArguments { qkv, kv, num_heads, scale, window, soft_cap } = arguments;
     let shape = head_shape(num_heads, &kv.layout());
     let qkv = qkv.as_device("qkv")?;
-    let k_cache = kv.keys().view().as_device::<bf16>("the KV cache")?;
-    let v_cache = kv.values().view().as_device::<bf16>("the KV cache")?;
+    let k_cache = kv.keys().view().as_device::<T>("the KV cache")?;
+    let v_cache = kv.values().view().as_device::<T>("the KV cache")?;
     // A window beyond 31 bits is none: no cache holds so many tokens of one sequence.
     let window = window.and_then(|window| i32::try_from(window.get()).ok()).map(i32::cast_unsigned);
     let mut out = out.as_device_mut::<bf16>("out")?;

@@ -6,10 +6,12 @@ use half::bf16;
 
 use super::batch::CudaBatch;
 use super::feed::CudaFeed;
+use crate::cuda::ops::cache_element::CacheElement;
 use crate::cuda::ops::linear::ProductOutput;
 use crate::cuda::ops::rows::{self, Delta, Gate, HeadShape, Rope, RopePairs};
 use crate::cuda::ops::stacked::{SourcesKept, StackedWeight};
-use crate::cuda::{CudaDevice, CudaError};
+use crate::cuda::{CudaDevice, CudaError, DeviceSliceMut};
+use crate::e4m3::E4m3;
 use crate::error::KernelError;
 use crate::kv::{KvLayout, PagedKv};
 use crate::ops::{
@@ -85,7 +87,7 @@ pub(crate) fn linear(
     let bias = arguments.bias.map(|bias| bias.as_device("bias")).transpose()?;
     let out = match out.dtype() {
         DType::F32 => ProductOutput::F32(out.as_device_mut("out")?),
-        DType::BF16 | DType::F16 => ProductOutput::Bf16(out.as_device_mut("out")?),
+        DType::BF16 | DType::F16 | DType::E4M3 => ProductOutput::Bf16(out.as_device_mut("out")?),
     };
     Ok(arguments.weight.as_cuda()?.product(device, x, bias, m, out)?)
 }
@@ -141,7 +143,7 @@ pub(crate) fn gather_rows(
             let mut out = out.as_device_mut::<f32>("out")?;
             rows::gather_rows(device, x.as_device("x")?, indices, &mut out, hidden)?;
         }
-        DType::BF16 | DType::F16 => {
+        DType::BF16 | DType::F16 | DType::E4M3 => {
             let mut out = out.as_device_mut::<bf16>("out")?;
             rows::gather_rows(device, x.as_device("x")?, indices, &mut out, hidden)?;
         }
@@ -188,10 +190,25 @@ pub(crate) fn rope_and_cache(
         k_norm: norms.map(|norms| norms.k.as_device("norm of k")).transpose()?,
         epsilon: norms.map_or(0.0, |norms| norms.epsilon),
     };
+    let mut qkv = qkv.as_device_mut("qkv")?;
+    match kv.layout().dtype {
+        DType::E4M3 => write_cache::<E4m3>(device, &mut qkv, &rope, kv, shape),
+        // A cache on a GPU is of one of the two; for others, this says which it must be.
+        DType::BF16 | DType::F16 | DType::F32 => write_cache::<bf16>(device, &mut qkv, &rope, kv, shape),
+    }
+}
+
+/// The same into a cache of `T`.
+fn write_cache<T: CacheElement>(
+    device: &CudaDevice,
+    qkv: &mut DeviceSliceMut<'_, bf16>,
+    rope: &Rope<'_>,
+    kv: &mut PagedKv,
+    shape: HeadShape,
+) -> Result<(), KernelError> {
     let (keys, values) = kv.parts_mut();
     let (mut keys, mut values) = (keys.view_mut(), values.view_mut());
-    let mut keys = keys.as_device_mut::<bf16>("the KV cache")?;
-    let mut values = values.as_device_mut::<bf16>("the KV cache")?;
-    let mut qkv = qkv.as_device_mut("qkv")?;
-    Ok(rows::rope_and_cache(device, &mut qkv, &rope, &mut keys, &mut values, shape)?)
+    let mut keys = keys.as_device_mut::<T>("the KV cache")?;
+    let mut values = values.as_device_mut::<T>("the KV cache")?;
+    Ok(rows::rope_and_cache(device, qkv, rope, &mut keys, &mut values, shape)?)
 }

@@ -2,9 +2,10 @@
 
 use half::bf16;
 
-use super::super::buffer::{DeviceElement, E4m3};
+use super::super::buffer::DeviceElement;
 use super::super::error::CudaError;
 use super::super::functions::Kernel;
+use crate::e4m3::E4m3;
 
 /// A type that a KV cache may be of: [`bf16`] or [`E4m3`].
 pub trait CacheElement: DeviceElement {

@@ -2,13 +2,14 @@
 
 use half::bf16;
 
-use super::super::buffer::{DeviceBuffer, E4m3};
+use super::super::buffer::DeviceBuffer;
 use super::super::error::CudaError;
 use super::super::ops::attention::{self, DecodeInput, DecodeScratch, SPLIT_UNIT_KEYS};
 use super::super::ops::cache_element::CacheElement;
 use super::super::ops::paged::PagedInput;
 use super::super::ops::rows::HeadShape;
 use super::{Check, Random, Run, ToF64, reference, widen};
+use crate::e4m3::E4m3;
 
 /// Outputs in bf16; probabilities may be rounded to bf16 on the way.
 const LIMIT: f64 = 8e-3;

@@ -2,13 +2,13 @@
 
 use half::bf16;
 
-use super::super::buffer::E4m3;
 use super::super::error::CudaError;
 use super::super::ops::paged::PagedInput;
 use super::super::ops::prefill::{PrefillInput, paged_prefill};
 use super::super::ops::rows::HeadShape;
 use super::attention::{RandomElement, random_cache};
 use super::{Check, Run, reference, widen};
+use crate::e4m3::E4m3;
 
 /// Outputs and probabilities are rounded to bf16: each by up to 2^-9, of values up to one. Outputs are means of many
 /// values, a fifth of one in size, and errors are counted against that.

@@ -1,6 +1,7 @@
 //! Attention against its reference, with windows and soft caps, and its independence of blocks, chunks and threads.
 
 use super::*;
+use crate::e4m3::E4m3;
 use crate::kv::KvLayout;
 use crate::ops::testing::{
     Random, TestRow, assert_close, assert_same_bits, batch, devices, tensor, values, workspace,
@@ -83,6 +84,7 @@ fn stored(dtype: DType, value: f32) -> f64 {
         DType::F32 => f64::from(value),
         DType::F16 => half::f16::from_f32(value).to_f64(),
         DType::BF16 => half::bf16::from_f32(value).to_f64(),
+        DType::E4M3 => E4m3::from_f32(value).to_f64(),
     }
 }
 

@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use super::*;
+use crate::e4m3::E4m3;
 use crate::ops::testing::{Random, TestRow, assert_close, batch, devices, tensor, values};
 
 /// One head turned, in f64.
@@ -39,6 +40,7 @@ fn rounded(dtype: DType, value: f64) -> f64 {
         DType::F32 => value,
         DType::F16 => f16::from_f64(value).to_f64(),
         DType::BF16 => bf16::from_f64(value).to_f64(),
+        DType::E4M3 => E4m3::from_f32(value as f32).to_f64(),
     }
 }
 

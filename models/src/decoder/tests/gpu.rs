@@ -76,6 +76,52 @@ fn logits_are_near_those_of_the_cpu_for_prefills_chunks_and_decodes() {
     }
 }
 
+/// Keys and values have three bits of mantissa; all else is as with a cache in bf16, which the CPU's stands for. Nearer
+/// than the lower bound they cannot be, or the cache is another than was asked for.
+#[test]
+fn a_cache_of_eight_bits_keeps_logits_near_those_of_the_cpu() {
+    let sequences = [sequence(0, 37), sequence(1, 5), sequence(3, 1)];
+    for (spec, tolerance) in [(wide_spec(), 0.045), (rich_dense_spec(), 0.08)] {
+        let mut on_cpu = decoder_of(spec.clone(), WeightType::BF16);
+        let expected = last_logits(&mut on_cpu, &sequences, way(MAX_LEN, DType::BF16));
+        for records_steps in [false, true] {
+            let Some(device) = gpu(CudaConfig { records_steps, ..PLAIN }) else { return };
+            let mut on_gpu = decoder_on(device, spec.clone(), WeightType::BF16, DtypePolicy::Auto);
+            for chunk in [MAX_LEN, 9, 1] {
+                let actual = last_logits(&mut on_gpu, &sequences, way(chunk, DType::E4M3));
+                for (seq_idx, (expected, actual)) in expected.iter().zip(&actual).enumerate() {
+                    let distance = distance(expected, actual);
+                    let context = format!("{records_steps} chunks of {chunk}, sequence {seq_idx}");
+                    assert!((0.015..tolerance).contains(&distance), "{context}: {distance}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cache_of_eight_bits_takes_half_the_memory_and_is_for_gpus() {
+    let Some(device) = gpu(PLAIN) else { return };
+    let block_size = BlockSize::try_from(16).expect("16 is a block size");
+    let taken = |dtype| {
+        let layout = wide_spec().kv_layout(dtype);
+        let before = device.free_bytes().expect("a GPU has an arena");
+        let cache = KvCache::new(&device, &layout, block_size, 64).expect("it is small");
+        let taken = before - device.free_bytes().expect("a GPU has an arena");
+        assert_eq!(taken as u64, cache.bytes());
+        taken
+    };
+    assert_eq!(taken(DType::BF16), 2 * taken(DType::E4M3));
+    for refused in [DType::F16, DType::F32] {
+        let error = KvCache::new(&device, &wide_spec().kv_layout(refused), block_size, 64);
+        assert!(error.is_err(), "{refused} on a GPU");
+    }
+    let cpu = Device::cpu(&CpuOptions::default()).expect("the processor is there");
+    let error = KvCache::new(&cpu, &wide_spec().kv_layout(DType::E4M3), block_size, 64).expect_err("a CPU");
+    let problem = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+    assert!(problem.contains("fp8_e4m3"), "{problem}");
+}
+
 /// Rows of whole blocks of 256.
 fn spec_for_large_blocks() -> DecoderSpec {
     let mut spec = wide_spec();

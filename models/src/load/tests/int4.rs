@@ -197,6 +197,7 @@ fn packed_matrices_are_counted_by_what_their_place_makes_of_them() {
             quantisation: None,
             place,
             weights: WeightsKind::File,
+            kv_cache: KvCacheType::Auto,
             max_num_batched_tokens: 16,
             max_num_seqs: 4,
         };

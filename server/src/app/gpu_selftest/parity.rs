@@ -7,8 +7,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use spillway_kernels::{CpuOptions, Device};
 use spillway_models::{
-    BatchRow, CandleDevice, DtypePolicy, ExecutorKind, ForwardBatch, InputToken, KvCache, LoadOptions, ModelError,
-    ModelRunner, ModelSource, RowOutput, RowSampling, RowScoring, WeightsKind, load,
+    BatchRow, CandleDevice, DtypePolicy, ExecutorKind, ForwardBatch, InputToken, KvCache, KvCacheType,
+    LoadOptions, ModelError, ModelRunner, ModelSource, RowOutput, RowSampling, RowScoring, WeightsKind, load,
 };
 use spillway_text::{Ends, Tokenizer};
 use spillway_types::{BlockId, BlockSize, Sampling, Seed, SeqId, TokenId, TopLogprobs};
@@ -170,6 +170,7 @@ impl Subject {
             quantisation: None,
             executor,
             weights: WeightsKind::File,
+            kv_cache: KvCacheType::Auto,
             max_num_batched_tokens: CONTEXT_TOKENS,
             max_num_seqs: 1,
             max_model_len: Some(CONTEXT_TOKENS),

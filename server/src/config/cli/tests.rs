@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spillway_kernels::{CpuOptions, Isa, IsaChoice, Quantisation, WeightType};
-use spillway_models::{CandleDevice, DtypePolicy, ExecutorKind, WeightsKind};
+use spillway_models::{CandleDevice, DtypePolicy, ExecutorKind, KvCacheType, WeightsKind};
 
 use super::*;
 use crate::config::{
@@ -67,7 +67,7 @@ fn every_flag_is_followed() {
          --admin-host 10.0.0.1 --admin-port 0 --request-timeout 9m --header-timeout 7s --client-timeout 8s \
          --max-connections 11 --max-concurrent-requests 12 --api-key sk-1 --api-key sk-2 --tls-cert /c.pem \
          --tls-key /k.pem --allowed-origin https://chat.example.com --gpu-memory-utilization 0.75 \
-         --batch-invariant --kernel-overlap=false --cuda-graphs=false",
+         --batch-invariant --kernel-overlap=false --cuda-graphs=false --kv-cache-dtype fp8",
     );
     let scheduler = config.scheduler;
     assert_eq!(config.model.choice, ModelChoice::Path(PathBuf::from("/models/tiny.gguf")));
@@ -78,6 +78,7 @@ fn every_flag_is_followed() {
     assert_eq!(config.model.weights, WeightsKind::Dummy { seed: 9, weight_type: WeightType::Q8_0 });
     let cpu = CpuOptions { isa: IsaChoice::Exactly(Isa::Avx2), num_threads: std::num::NonZeroUsize::new(3) };
     assert_eq!((config.device.choice, config.device.cpu), (DeviceChoice::Cpu, cpu));
+    assert_eq!(scheduler.kv_cache, KvCacheType::Fp8);
     let gpu = config.device.gpu;
     assert_eq!((gpu.invariance, gpu.overlap), (BatchInvariance::Kept, KernelOverlap::Off));
     assert_eq!(gpu.graphs, CudaGraphs::Off);

@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::super::super::buffer::{DeviceBuffer, E4m3};
+use super::super::super::buffer::DeviceBuffer;
 use super::super::super::error::CudaError;
 use super::super::super::ops::attention::{self, DecodeInput, DecodeScratch};
 use super::super::super::ops::cache_element::CacheElement;
@@ -10,6 +10,7 @@ use super::super::super::ops::paged::PagedInput;
 use super::super::super::ops::prefill::{PrefillInput, paged_prefill};
 use super::super::{BenchRun, Label, Measurement};
 use super::random;
+use crate::e4m3::E4m3;
 
 /// Keys of a split that are tried.
 const SPLITS: [usize; 5] = [64, 128, 256, 512, 1024];
