@@ -1,7 +1,7 @@
 //! `--weights dummy`: random weights of any size and type, so that speed can be measured without a download.
 //!
 //! Matrices are normal with standard deviation 0.02, norms are one, biases zero. Each tensor depends on the seed and its name alone,
-//! whatever order tensors are asked for in.
+//! whatever order tensors are asked for in. Rows of large ones repeat, so that a model of billions of parameters is there in seconds.
 
 use std::borrow::Cow;
 
@@ -15,6 +15,8 @@ use crate::tensor_source::TensorData;
 const STANDARD_DEVIATION: f32 = 0.02;
 /// Rows are made in groups of about this many numbers, each by one thread.
 const NUMBERS_PER_GROUP: usize = 1 << 16;
+/// Rows are different up to about this many numbers; more of them repeat the first ones.
+const DISTINCT_NUMBERS: usize = 1 << 22;
 
 /// Weights made of a seed.
 #[derive(Debug)]
@@ -63,12 +65,14 @@ impl DummyWeights {
         };
         let key = self.key(name);
         let mut bytes = vec![0; num_rows * row_bytes];
-        let rows_per_group = (NUMBERS_PER_GROUP / columns).max(1);
         let num_threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let groups_per_thread = num_rows.div_ceil(rows_per_group).div_ceil(num_threads).max(1);
+        let distinct_rows = num_rows.min((DISTINCT_NUMBERS / columns).max(1));
+        let (distinct, repeated) = bytes.split_at_mut(distinct_rows * row_bytes);
+        let rows_per_group = (NUMBERS_PER_GROUP / columns).max(1);
+        let groups_per_thread = distinct_rows.div_ceil(rows_per_group).div_ceil(num_threads).max(1);
         std::thread::scope(|scope| {
             let part_rows = groups_per_thread * rows_per_group;
-            for (part_idx, part) in bytes.chunks_mut(part_rows * row_bytes).enumerate() {
+            for (part_idx, part) in distinct.chunks_mut(part_rows * row_bytes).enumerate() {
                 scope.spawn(move || {
                     let mut values = vec![0.0; rows_per_group * columns];
                     for (group_idx, group) in part.chunks_mut(rows_per_group * row_bytes).enumerate() {
@@ -76,6 +80,17 @@ impl DummyWeights {
                         let values = &mut values[..group.len() / row_bytes * columns];
                         self.fill(key, (first_row * columns) as u64, values);
                         encode(weight_type, values, group).expect("a group's bytes are whole rows");
+                    }
+                });
+            }
+        });
+        let copies_per_thread = repeated.len().div_ceil(distinct.len().max(1)).div_ceil(num_threads).max(1);
+        std::thread::scope(|scope| {
+            let distinct = &*distinct;
+            for part in repeated.chunks_mut((copies_per_thread * distinct.len()).max(1)) {
+                scope.spawn(move || {
+                    for copy in part.chunks_mut(distinct.len()) {
+                        copy.copy_from_slice(&distinct[..copy.len()]);
                     }
                 });
             }
@@ -157,6 +172,15 @@ mod tests {
         let dummy = weights(1);
         dummy.fill(dummy.key("a"), 0, &mut values);
         assert_eq!(one.to_f32(), values);
+    }
+
+    #[test]
+    fn rows_of_large_tensors_repeat() {
+        let columns = DISTINCT_NUMBERS / 4;
+        let values = DummyWeights::new(1, WeightType::F32).tensor("w", &[11, columns]).to_f32();
+        let rows: Vec<&[f32]> = values.chunks(columns).collect();
+        assert!(rows[..4].windows(2).all(|pair| pair[0] != pair[1]));
+        assert!((4..11).all(|row_idx| rows[row_idx] == rows[row_idx % 4]));
     }
 
     #[test]
