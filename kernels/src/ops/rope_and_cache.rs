@@ -76,8 +76,13 @@ pub fn rope_and_cache(
         expect_shape("norm of q", norms.q.shape(), [1, layout.head_dim])?;
         expect_shape("norm of k", norms.k.shape(), [1, layout.head_dim])?;
     }
-    let Some(position) = batch.largest_position() else { return Ok(()) };
-    expect_at_most("positions", position as usize + 1, max_positions)?;
+    // A batch that stands for others of its shape has tokens and no position.
+    if let Some(position) = batch.largest_position() {
+        expect_at_most("positions", position as usize + 1, max_positions)?;
+    }
+    if batch.num_tokens() == 0 {
+        return Ok(());
+    }
     match device {
         Device::Cpu(cpu) => {
             let norms = arguments.norms.map(head_norm_weights).transpose()?;
