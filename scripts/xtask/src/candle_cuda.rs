@@ -11,7 +11,7 @@ use cargo_metadata::Message;
 
 use crate::{sources, toolkit};
 
-/// The device that candle's kernels are compiled for, where neither the environment nor a GPU says which.
+/// The device that candle's kernels are compiled for, where the environment does not say which: Hopper.
 const DEFAULT_CAPABILITY: (&str, &str) = ("CUDA_COMPUTE_CAP", "90");
 /// How libraries are called that are on GPU nodes only.
 const OF_GPU_NODES: [&str; 2] = ["libcu", "libnv"];

@@ -92,6 +92,8 @@ fn one_command_gives_the_whole_table_from_what_is_carried_alone() {
     assert!(json["kernels"].as_array().is_some_and(|kernels| kernels.len() > 30), "{json:#}");
     assert!(json["start"]["first_token_s"].as_f64() >= json["start"]["listening_s"].as_f64());
     let compared = json["parity"].as_array().expect("a model was carried");
+    // A build with candle's CUDA code has a third, which the stand-in cannot serve.
+    let compared: Vec<&Value> = compared.iter().filter(|parity| parity["not_compared"].is_null()).collect();
     assert!(compared.iter().all(|parity| parity["ok"] == true) && compared.len() == 2, "{compared:?}");
 
     let table = std::fs::read_to_string(results.join("results.md")).expect("it is written");
