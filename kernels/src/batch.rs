@@ -16,10 +16,17 @@ use std::ops::Range;
 use crate::cuda::CudaError;
 #[cfg(feature = "cuda")]
 use crate::cuda::dispatch::CudaBatch;
-#[cfg(feature = "cuda")]
-use crate::cuda::ops::sampling::SamplingRows;
 use crate::device::Device;
 use crate::error::{KernelError, expect_at_most};
+
+mod padding;
+#[cfg(feature = "cuda")]
+mod sampling;
+
+pub use padding::Rehearsal;
+
+#[cfg(feature = "cuda")]
+use sampling::StepSampling;
 
 /// The largest batch that a [`StepBatch`] is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,24 +78,6 @@ pub struct StepBatch {
     /// The batch in device memory, once it has been sent there.
     #[cfg(feature = "cuda")]
     on_gpu: Option<CudaBatch>,
-}
-
-/// A shape of steps that come often: so many decodes, the longest of so many keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rehearsal {
-    pub(crate) num_rows: usize,
-    pub(crate) max_context: usize,
-}
-
-/// What the rows of a step ask of the device's sampler.
-#[cfg(feature = "cuda")]
-#[derive(Debug)]
-struct StepSampling {
-    rows: SamplingRows,
-    /// Most words of their lists.
-    max_list_words: usize,
-    /// Whether this step's tokens are chosen on the device.
-    is_on: bool,
 }
 
 impl StepBatch {
@@ -154,52 +143,6 @@ impl StepBatch {
         }
     }
 
-    /// Makes room for what rows ask of the device's sampler: lists of `max_list_words` words in all. Call it before the first
-    /// upload.
-    ///
-    /// # Errors
-    ///
-    /// [`KernelError::Cuda`] for a vocabulary that the sampler does not take.
-    #[cfg(feature = "cuda")]
-    pub fn with_sampling(mut self, vocab: usize, max_list_words: usize) -> Result<Self, KernelError> {
-        let rows = SamplingRows::new(vocab, self.limits.max_rows)?;
-        self.sampling = Some(StepSampling { rows, max_list_words, is_on: false });
-        Ok(self)
-    }
-
-    /// What the rows of this step ask of the device's sampler, to be filled with one entry for each token that needs logits.
-    /// None without [`Self::with_sampling`].
-    #[cfg(feature = "cuda")]
-    pub fn sampling_mut(&mut self) -> Option<&mut SamplingRows> {
-        self.sampling.as_mut().map(|sampling| &mut sampling.rows)
-    }
-
-    /// Whether the device chooses this step's tokens: if all that rows ask for has room. Else it is forgotten, and the host
-    /// must choose. Call it once all rows are there.
-    #[cfg(feature = "cuda")]
-    pub fn settle_sampling(&mut self) -> bool {
-        let num_logits = self.num_logits();
-        let Some(sampling) = &mut self.sampling else { return false };
-        sampling.is_on =
-            sampling.rows.len() == num_logits && sampling.rows.lists().len() <= sampling.max_list_words;
-        if !sampling.is_on {
-            sampling.rows.clear();
-        }
-        sampling.is_on
-    }
-
-    /// Whether the device chooses this step's tokens.
-    #[cfg(feature = "cuda")]
-    pub fn samples_on_device(&self) -> bool {
-        self.sampling().is_some()
-    }
-
-    /// What rows ask of the device's sampler, if it chooses this step's tokens.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn sampling(&self) -> Option<&SamplingRows> {
-        self.sampling.as_ref().filter(|sampling| sampling.is_on).map(|sampling| &sampling.rows)
-    }
-
     /// Hands the finished batch to `device`; call it after the last row and before the first op.
     ///
     /// On a GPU a batch of decodes alone is filled up with rows of no sequence to a size whose step is recorded, so
@@ -228,63 +171,6 @@ impl StepBatch {
             }
         }
         Ok(())
-    }
-
-    /// The shapes of steps that are worth recording before the first request, the largest first. None on the CPU, and where
-    /// steps are not recorded.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::upload`], which makes the room on the device.
-    pub fn rehearsals(&mut self, device: &Device) -> Result<Vec<Rehearsal>, KernelError> {
-        self.clear();
-        self.upload(device)?;
-        #[cfg(feature = "cuda")]
-        if let Some(on_gpu) = &self.on_gpu {
-            return Ok(on_gpu.rehearsals());
-        }
-        Ok(Vec::new())
-    }
-
-    /// Makes this a batch of a rehearsal's shape: without any sequence, so that its step writes nothing that is kept.
-    #[cfg(feature = "cuda")]
-    pub fn fill_rehearsal(&mut self, rehearsal: Rehearsal) {
-        self.clear();
-        self.rehearsal = Some(rehearsal);
-        if let Some(sampling) = &mut self.sampling {
-            sampling.is_on = true;
-        }
-        self.pad(rehearsal.num_rows);
-    }
-
-    /// The keys for which launches are to be planned at least.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn rehearsed_context(&self) -> usize {
-        self.rehearsal.map_or(0, |rehearsal| rehearsal.max_context)
-    }
-
-    /// Adds rows of one token that belong to no sequence, up to `num_rows`. They want logits if all others do, so that
-    /// the step's shape follows from the number of rows.
-    #[cfg(feature = "cuda")]
-    fn pad(&mut self, num_rows: usize) {
-        let all_want_logits = self.logit_tokens.len() == self.num_rows();
-        while self.num_rows() < num_rows {
-            if all_want_logits {
-                self.logit_tokens.push(self.tokens.len() as u32);
-            }
-            self.tokens.push(0);
-            self.positions.push(0);
-            self.slots.push(crate::cuda::dispatch::PADDING_SLOT);
-            self.query_starts.push(self.tokens.len() as u32);
-            self.block_starts.push(self.blocks.len() as u32);
-            self.num_padding_rows += 1;
-        }
-        let num_logits = self.num_logits();
-        if let Some(sampling) = self.sampling.as_mut().filter(|sampling| sampling.is_on) {
-            while sampling.rows.len() < num_logits {
-                sampling.rows.push_idle();
-            }
-        }
     }
 
     /// The batch in device memory.

@@ -20,6 +20,8 @@ use crate::kv::PagedKv;
 
 #[cfg(feature = "cuda")]
 mod graphs;
+#[cfg(feature = "cuda")]
+pub(crate) use graphs::MAX_GRAPHS;
 
 /// Steps recorded so far.
 #[derive(Debug, Default)]

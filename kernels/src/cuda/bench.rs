@@ -3,7 +3,7 @@
 //! Each figure is the median of replays of a recorded sequence of launches over several sets of
 //! buffers, together larger than the caches, so that weights come from memory as they do in a step.
 //! Bytes are those the kernel must move: every input once, every output once. With the rates of
-//! [`yardsticks`] they give the floor that a figure is measured against.
+//! [`yardsticks()`] they give the floor that a figure is measured against.
 
 mod cases;
 mod sizes;

@@ -1,7 +1,7 @@
 //! Which of CUDA's libraries are installed, asked before the first call into one.
 //!
 //! There are two ways to them. The bindings load them, and abort the process when one is called that is not there. In a
-//! build with candle's CUDA code they are linked, and [`super::linked`] stands in for the libraries.
+//! build with candle's CUDA code they are linked, and `super::linked` stands in for the libraries.
 
 #[cfg(not(feature = "candle-cuda"))]
 mod asked {

@@ -8,7 +8,7 @@ use crate::error::KernelError;
 use crate::kv::PagedKv;
 
 /// Most recordings kept. Each takes a megabyte or so; further shapes run without.
-const MAX_GRAPHS: usize = 512;
+pub(crate) const MAX_GRAPHS: usize = 512;
 
 /// What a recording is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,12 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use spillway_kernels::{CpuOptions, DType, Device};
-use spillway_types::{BlockId, BlockSize, Sampling, Seed, SeqId, TopLogprobs};
+use spillway_types::{BlockId, BlockSize, Sampling, ScoredToken, Seed, SeqId, TopLogprobs};
 
 use super::*;
 use crate::batch::{BatchRow, LogitRules, RowError, RowOutput, RowSampling, RowScoring};
 use crate::kv_cache::KvLayout;
-use crate::model::Logits;
+use crate::model::{Logits, PendingTokens};
 use crate::spec::{Activation, Attention, DecoderSpec, LayerSpec, Norms, Rope, RopeScaling};
 
 /// Answers that the token after `t` is `t + 1`; after token 5 its logits are NaN, token 6 breaks the step, and
@@ -247,4 +247,87 @@ fn rules_see_the_token_that_the_previous_step_sampled() {
     second.rows[0].sample.as_mut().expect("it samples").outputs = 0..2;
     let error = runner.run(&second).expect_err("there is one output").to_string();
     assert_eq!(error, "row 0 has outputs 0..2 of 1");
+}
+
+/// As [`Counting`], but like a device: it keeps what rows sample, and a step fails only when it is waited for. Sampling 6
+/// breaks the step, and sampling 7 makes it panic.
+struct Deferring {
+    spec: DecoderSpec,
+    sampled: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct DeferredTokens(Vec<u32>);
+
+impl Model for Deferring {
+    fn spec(&self) -> &DecoderSpec {
+        &self.spec
+    }
+
+    fn forward(
+        &mut self,
+        _batch: &ForwardBatch,
+        _kv: &mut KvCache,
+        _sink: &mut dyn FnMut(Logits<'_>),
+    ) -> Result<(), ModelError> {
+        panic!("the host is not asked");
+    }
+
+    fn launch(
+        &mut self,
+        batch: &ForwardBatch,
+        _kv: &mut KvCache,
+    ) -> Result<Option<Box<dyn PendingTokens>>, ModelError> {
+        let previous = std::mem::take(&mut self.sampled);
+        let next = |token: &InputToken| match *token {
+            InputToken::Known(token) => token.0 + 1,
+            InputToken::Sampled { row } => previous[row as usize] + 1,
+        };
+        self.sampled = batch.tokens.iter().map(next).collect();
+        Ok(Some(Box::new(DeferredTokens(self.sampled.clone()))))
+    }
+}
+
+impl PendingTokens for DeferredTokens {
+    fn wait(self: Box<Self>, _batch: &ForwardBatch) -> Result<SampledTokens, ModelError> {
+        assert!(!self.0.contains(&7), "a planted panic");
+        if self.0.contains(&6) {
+            return Err(ModelError::OverLimit { name: "token", value: 6, limit: 5 });
+        }
+        let token = |id: &u32| ScoredToken { token: TokenId(*id), logprob: 0.0, ranking: None };
+        let row = |id| Ok(RowOutput { scored: Vec::new(), sampled: vec![token(id)] });
+        Ok(SampledTokens { rows: self.0.iter().map(row).collect() })
+    }
+}
+
+fn deferring_runner() -> ModelRunner {
+    let ModelRunner { model, kv, limits, .. } = runner();
+    ModelRunner::new(Box::new(Deferring { spec: model.spec().clone(), sampled: Vec::new() }), kv, limits)
+}
+
+fn sampled_by(row: u32) -> InputToken {
+    InputToken::Sampled { row }
+}
+
+#[test]
+fn steps_on_a_device_are_begun_before_the_last_is_finished() {
+    let mut runner = deferring_runner();
+    let first = runner.launch(batch(&[known(1), known(3)])).expect("it begins");
+    let second = runner.launch(batch(&[sampled_by(1), sampled_by(0)])).expect("it begins");
+    assert_eq!(ids(&first.finish().expect("a step")), [Ok(2), Ok(4)]);
+    assert_eq!(ids(&second.finish().expect("a step")), [Ok(5), Ok(3)]);
+}
+
+#[test]
+fn what_continues_a_step_that_failed_on_its_device_finds_no_token() {
+    let mut runner = deferring_runner();
+    let first = runner.launch(batch(&[known(5)])).expect("it begins");
+    let second = runner.launch(batch(&[known(1), sampled_by(0)])).expect("it begins");
+    let error = first.finish().expect_err("it breaks").to_string();
+    assert!(error.contains("token"), "{error}");
+    // Sampling 7 on top of a 6 that nobody got: the second step panics, and takes nobody's token for granted either.
+    assert!(catch_unwind(AssertUnwindSafe(|| second.finish())).is_err());
+    let third = runner.launch(batch(&[sampled_by(0), known(2)])).expect("it begins");
+    let missing = Err(RowError::PreviousTokenMissing { position: 1 });
+    assert_eq!(ids(&third.finish().expect("a step")), [missing, Ok(3)]);
 }

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use spillway_engine::Today;
 use spillway_kernels::KernelError;
-use spillway_models::{BatchRow, DecoderSpec, ForwardBatch, InputToken, KvCache, Logits, Model, ModelError};
+use spillway_models::{
+    BatchRow, DecoderSpec, ForwardBatch, InputToken, KvCache, Logits, Model, ModelError, PendingTokens,
+    SampledTokens,
+};
 use spillway_types::TokenId;
 
 use crate::config::{Fault, StepFault};
@@ -63,10 +66,7 @@ impl Model for FaultyModel {
                 StepFault::Error => {
                     return Err(ModelError::OverLimit { name: "planted error", value: 1, limit: 0 });
                 }
-                StepFault::Device => {
-                    let source = "a planted fault of the device".into();
-                    return Err(ModelError::Kernel(KernelError::DeviceBroken { source }));
-                }
+                StepFault::Device => return Err(broken_device()),
                 StepFault::Hang => loop {
                     std::thread::park();
                 },
@@ -87,6 +87,43 @@ impl Model for FaultyModel {
             sink(Logits::new(scratch, vocab_size));
         })
     }
+
+    fn prepare(&mut self, kv: &mut KvCache) -> Result<usize, ModelError> {
+        self.inner.prepare(kv)
+    }
+
+    fn launch(
+        &mut self,
+        batch: &ForwardBatch,
+        kv: &mut KvCache,
+    ) -> Result<Option<Box<dyn PendingTokens>>, ModelError> {
+        let mut struck = self.faults.iter().filter(|(_, token)| {
+            let token = *token;
+            batch.rows.iter().any(|row| computes(batch, row, token))
+        });
+        match struck.next() {
+            None => self.inner.launch(batch, kv),
+            // A device tells of a fault when its step is waited for.
+            Some((StepFault::Device, _)) => Ok(Some(Box::new(BrokenStep))),
+            // All others strike in `forward`.
+            Some(_) => Ok(None),
+        }
+    }
+}
+
+/// A step that a device has begun and cannot end.
+#[derive(Debug)]
+struct BrokenStep;
+
+impl PendingTokens for BrokenStep {
+    fn wait(self: Box<Self>, _batch: &ForwardBatch) -> Result<SampledTokens, ModelError> {
+        Err(broken_device())
+    }
+}
+
+fn broken_device() -> ModelError {
+    let source = "a planted fault of the device".into();
+    ModelError::Kernel(KernelError::DeviceBroken { source })
 }
 
 /// Whether a row computes `token` as one of several.

@@ -14,6 +14,7 @@ use crate::batch::{BatchLimits, Rehearsal, StepBatch};
 use crate::cuda::ops::attention::SPLIT_UNIT_KEYS;
 use crate::cuda::ops::sampling::{ROW_WORDS, SamplingRows};
 use crate::cuda::{CudaDevice, CudaError, DeviceSlice, GraphBuckets, Products, StagedPart, StepUpload};
+use crate::recorded::MAX_GRAPHS;
 
 /// The smallest of the context lengths that launches are planned for; each of the others is four times the one before.
 const MIN_CONTEXT: usize = 256;
@@ -225,7 +226,11 @@ impl CudaBatch {
         let of_rows = |num_rows| {
             planned_contexts(self.max_context).map(move |max_context| Rehearsal { num_rows, max_context })
         };
-        self.buckets.iter().flat_map(GraphBuckets::descending).flat_map(of_rows).collect()
+        let all: Vec<Rehearsal> =
+            self.buckets.iter().flat_map(GraphBuckets::descending).flat_map(of_rows).collect();
+        // Where there are too many, small steps gain most: launches are all that they cost.
+        let num_left_out = all.len().saturating_sub(MAX_GRAPHS);
+        all[num_left_out..].to_vec()
     }
 
     /// Lays the block tables out with one stride, decodes first.
