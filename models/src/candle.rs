@@ -23,6 +23,7 @@ use crate::spec::{Activation, Attention, DecoderSpec, FeedForward, LayerSpec, No
 use crate::tensor_source::TensorData;
 
 mod device;
+mod fault;
 
 /// candle's Llama with its own cache.
 pub(crate) struct CandleModel {
@@ -94,7 +95,8 @@ impl Model for CandleModel {
         };
         let start = row.kv_len - row.tokens.len() as u32;
         if start == 0 {
-            self.cache = llama::Cache::new(true, self.dtype, &self.config, &self.device)?;
+            self.cache = llama::Cache::new(true, self.dtype, &self.config, &self.device)
+                .map_err(|error| fault::of_step(&self.device, error))?;
         } else if start != self.num_cached {
             return Err(ModelError::OverLimit {
                 name: "cached positions",
@@ -112,12 +114,12 @@ impl Model for CandleModel {
         let num_logits = row.num_logits() as usize;
         let num_at_once = tokens.len() + 1 - num_logits.max(1);
         self.num_cached = start;
-        self.advance(&tokens[..num_at_once])?;
+        self.advance(&tokens[..num_at_once]).map_err(|error| fault::of_step(&self.device, error))?;
         if num_logits > 0 {
             sink(Logits::new(&self.logits, self.spec.vocab_size));
         }
         for token in tokens[num_at_once..].chunks(1) {
-            self.advance(token)?;
+            self.advance(token).map_err(|error| fault::of_step(&self.device, error))?;
             sink(Logits::new(&self.logits, self.spec.vocab_size));
         }
         Ok(())
@@ -126,7 +128,7 @@ impl Model for CandleModel {
 
 impl CandleModel {
     /// Computes tokens after those that are cached, and keeps the logits of the last.
-    fn advance(&mut self, tokens: &[u32]) -> Result<(), ModelError> {
+    fn advance(&mut self, tokens: &[u32]) -> candle_core::Result<()> {
         let input = Tensor::new(tokens, &self.device)?.unsqueeze(0)?;
         let logits = self.model.forward(&input, self.num_cached as usize, &mut self.cache)?;
         self.logits = logits.flatten_all()?.to_vec1()?;
