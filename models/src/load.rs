@@ -53,7 +53,7 @@ pub struct LoadOptions {
 /// The type that weights are computed with, and that keys and values are stored in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DtypePolicy {
-    /// Each weight as it is in the file; the cache in f16 if any is quantised, else in the type of most weights.
+    /// Each weight as it is in the file; the cache in f16 if most numbers are quantised, else in the type of most.
     Auto,
     /// Everything in f32; quantised weights are dequantised. The exact mode.
     F32,

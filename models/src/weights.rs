@@ -158,11 +158,15 @@ impl WeightStore {
         })
     }
 
-    /// The type that most of the numbers have.
+    /// The type that most of the numbers have; packed ones count as `Q4_1`, whatever each matrix is unpacked to.
     pub(crate) fn dominant_type(&self) -> WeightType {
         let mut counts: Vec<(WeightType, usize)> = Vec::new();
         for entry in self.tensors.values() {
-            let StoredType::Known(weight_type) = entry.stored_type else { continue };
+            let weight_type = match entry.stored_type {
+                StoredType::Known(weight_type) => weight_type,
+                StoredType::Int4(_) => WeightType::Q4_1,
+                StoredType::Other(_) => continue,
+            };
             let numbers = entry.shape.iter().product::<usize>();
             match counts.iter_mut().find(|(known, _)| *known == weight_type) {
                 Some((_, count)) => *count += numbers,

@@ -298,3 +298,10 @@ fn broken_pieces_are_named() {
     let text = store.tensor("m.weight", &[16, 64]).expect_err("no number").to_string();
     assert!(text.ends_with("a scale of `m.weight` is inf, limit 4094"), "{text}");
 }
+
+#[test]
+fn packed_numbers_outweigh_the_floats_beside_them() {
+    let mut tensors = Integers::new([16, 64], 32, false, 4).awq("m");
+    tensors.push(("norm.weight".to_owned(), Dtype::BF16, vec![64], vec![0; 128]));
+    assert_eq!(open(&awq_config(32), &tensors).expect("well formed").dominant_type(), WeightType::Q4_1);
+}
