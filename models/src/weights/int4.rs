@@ -1,8 +1,9 @@
 //! AWQ and GPTQ checkpoints: matrices of four bits in several tensors each, put together as one.
 //!
 //! A matrix `[n, k]` under the name `x` is stored as `x.qweight` (eight codes in a word), `x.scales` and `x.qzeros` (one of
-//! each for a group of columns of a row) and, in GPTQ, `x.g_idx` (the group of each column). Here it becomes `x.weight`, and
-//! is unpacked when it is asked for.
+//! each for a group of columns of a row) and, in GPTQ, `x.g_idx` (the group of each column; the columns of a group are
+//! neighbours where it is absent, which `desc_act` rules out). Here it becomes `x.weight`, and is unpacked when it is asked
+//! for.
 //!
 //! | | AWQ (version gemm) | GPTQ |
 //! |---|---|---|
@@ -42,6 +43,8 @@ pub(crate) struct Int4Scheme {
     group: Option<NonZeroUsize>,
     /// What stored zero points are short of.
     zero_offset: u8,
+    /// Whether columns were quantised in another order than they stand in (`desc_act`).
+    is_reordered: bool,
     /// Parts of the names of modules that are not packed.
     kept_modules: Vec<String>,
 }
@@ -120,6 +123,7 @@ impl Int4Scheme {
             method,
             group: group_size(&scheme)?,
             zero_offset,
+            is_reordered: scheme.bool("desc_act")?.unwrap_or(false),
             kept_modules: kept_modules.into_iter().map(str::to_owned).collect(),
         }))
     }
@@ -197,14 +201,20 @@ impl WeightStore {
         let (codes, zeros, scales) = (take(CODES), take(".qzeros"), take(".scales"));
         let column_groups = match scheme.method {
             Method::Awq => None,
-            Method::Gptq => take(".g_idx"),
+            Method::Gptq if scheme.is_reordered => take(".g_idx"),
+            Method::Gptq => self.tensors.remove(&format!("{module}.g_idx")),
         };
         let (Some(codes), Some(zeros), Some(scales), true) = (codes, zeros, scales, missing.is_empty())
         else {
             let missing = missing.into_iter().collect();
             return Err(ModelError::Tensors { path: self.origin.clone(), missing, left_over: Vec::new() });
         };
-        let [rows, columns] = matrix_shape(module, CODES, &codes)?;
+        let &[rows, columns] = codes.shape.as_slice() else {
+            let dimensions = codes.shape.len();
+            let problem = format!("tensor `{module}{CODES}` has {dimensions} dimensions, expected 2");
+            let path = self.files[codes.file_idx].path().to_owned();
+            return Err(ModelError::Malformed { path, problem });
+        };
         let [n, k] = match scheme.method {
             Method::Awq => [columns * CODES_PER_WORD, rows],
             Method::Gptq => [columns, rows * CODES_PER_WORD],
@@ -280,17 +290,6 @@ impl WeightStore {
         let problem =
             format!("tensor `{module}{suffix}` has type {}, expected {expected}", entry.stored_type);
         ModelError::Malformed { path: self.files[entry.file_idx].path().to_owned(), problem }
-    }
-}
-
-fn matrix_shape(module: &str, suffix: &str, entry: &Entry) -> Result<[usize; 2], ModelError> {
-    match *entry.shape.as_slice() {
-        [rows, columns] => Ok([rows, columns]),
-        _ => Err(ModelError::TensorShape {
-            name: format!("{module}{suffix}"),
-            actual: entry.shape.clone(),
-            expected: vec![0, 0],
-        }),
     }
 }
 

@@ -272,8 +272,14 @@ fn broken_pieces_are_named() {
     let (awq, gptq) = (awq_config(32), gptq_config(32));
     let text = error(&awq, &integers.awq("m")[..1]);
     assert!(text.ends_with("missing (2): m.qzeros, m.scales"), "{text}");
-    let text = error(&gptq, &integers.gptq("m", 1)[..3]);
+    let mut reordered = gptq.clone();
+    reordered["desc_act"] = json!(true);
+    let text = error(&reordered, &integers.gptq("m", 1)[..3]);
     assert!(text.ends_with("missing (1): m.g_idx"), "{text}");
+    let mut tensors = integers.awq("m");
+    tensors[0].2.insert(0, 1);
+    let text = error(&awq, &tensors);
+    assert!(text.ends_with("tensor `m.qweight` has 3 dimensions, expected 2"), "{text}");
     let text = error(&awq_config(64), &integers.awq("m"));
     assert_eq!(text, "tensor `m.qzeros` has shape [2, 2], the configuration calls for [1, 2]");
     let mut tensors = integers.awq("m");
@@ -297,6 +303,38 @@ fn broken_pieces_are_named() {
     let store = open(&awq, &tensors).expect("only the numbers are wrong");
     let text = store.tensor("m.weight", &[16, 64]).expect_err("no number").to_string();
     assert!(text.ends_with("a scale of `m.weight` is inf, limit 4094"), "{text}");
+}
+
+#[test]
+fn scales_that_are_tiny_are_read_until_f16_would_make_them_zero() {
+    let integers = Integers::new([8, 32], 32, true, 6);
+    let with_scale = |scale: f32| {
+        let mut tensors = integers.awq("m");
+        tensors[2].1 = Dtype::F32;
+        tensors[2].3 = std::iter::repeat_n(scale.to_le_bytes(), 8).flatten().collect();
+        let store = open(&awq_config(32), &tensors).expect("its pieces are right");
+        store.tensor("m.weight", &[8, 32]).map(|tensor| tensor.to_f32()).map_err(|error| error.to_string())
+    };
+    let smallest = f16::from_bits(1).to_f32();
+    let values = with_scale(smallest).expect("f16 holds it");
+    let expected: Vec<f32> = integers.codes.iter().map(|&code| smallest * (f32::from(code) - 8.0)).collect();
+    assert_eq!(values, expected);
+    assert!(with_scale(0.0).expect("zero is meant").iter().all(|value| *value == 0.0));
+    let text = with_scale(1e-8).expect_err("it would be zero");
+    let problem = "a scale of `m.weight` is 1e-8, which is zero in f16: the smallest held is 5.9604645e-8; take the float \
+                   checkpoint and --quantization";
+    assert!(text.ends_with(problem), "{text}");
+}
+
+#[test]
+fn without_a_list_of_groups_the_columns_of_a_group_are_neighbours() {
+    let integers = Integers::new([16, 64], 32, false, 4);
+    let mut silent = gptq_config(32);
+    silent["desc_act"] = Value::Null;
+    for config in [gptq_config(32), silent] {
+        let whole = unpacked(&config, &integers.gptq("m", 1), [16, 64]);
+        assert_eq!(unpacked(&config, &integers.gptq("m", 1)[..3], [16, 64]), whole, "{config}");
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The bits of a packed matrix to rows of blocks, or of bf16 where blocks cannot hold them.
 //!
-//! A number is `scale * (code - zero)`. Where all zero points are 8 that is `Q4_0`, bit for bit. Else it is `Q4_1` with the
-//! minimum `-scale * zero`, rounded to f16: by at most 2^-11 of it, which is 0.0074 of a scale (0.0068 was the largest error
-//! measured over random scales and zero points). Tools that compute such files in f16 round each number by as much.
+//! A number is `scale * (code - zero)`. Where all zero points are 8 that is `Q4_0`, bit for bit if scales are f16, and so
+//! may be others: they are rounded to f16, by at most 2^-11 of them from 2^-14 on and by at most 2^-25 below, and one that
+//! would become zero is refused. Else it is `Q4_1` with the minimum `-scale * zero`, rounded to f16 as well: for scales of
+//! normal f16 by at most 2^-11 of it, which is 0.0074 of a scale (0.0068 was the largest error measured over random scales
+//! and zero points). Tools that compute such files in f16 round each number by as much.
 
 use half::{bf16, f16};
 use spillway_kernels::WeightType;
@@ -18,6 +20,8 @@ const GPTQ_ORDER: [usize; CODES_PER_WORD] = [0, 1, 2, 3, 4, 5, 6, 7];
 const MIDDLE: u8 = 8;
 /// Rows that are unpacked together: AWQ's words of one column for so many rows fill a cache line.
 const CHUNK_ROWS: usize = 128;
+/// The smallest scale above zero.
+const SMALLEST: f16 = f16::from_bits(1);
 /// Numbers of a block.
 const BLOCK: usize = 32;
 
@@ -63,14 +67,24 @@ impl WeightStore {
         Ok((weight_type, tables.unpack(weight_type)))
     }
 
-    /// The scales, which must be numbers that f16 can hold, times 15 as well.
+    /// The scales, which must be numbers that f16 can hold, times 15 as well, and that it does not make zero.
     fn scales(&self, name: &str, matrix: &Int4Matrix, bytes: &[u8]) -> Result<Vec<f16>, ModelError> {
         let scales = to_f32(matrix.scale_type, bytes);
         let largest = f16::MAX.to_f32() / 16.0;
-        if let Some(scale) = scales.iter().find(|scale| scale.is_nan() || scale.abs() > largest) {
-            let problem = format!("a scale of `{name}` is {scale}, limit {largest}");
+        let refused = |problem| {
             let path = self.files[matrix.scales.file_idx].path().to_owned();
-            return Err(ModelError::Malformed { path, problem });
+            Err(ModelError::Malformed { path, problem })
+        };
+        if let Some(scale) = scales.iter().find(|scale| scale.is_nan() || scale.abs() > largest) {
+            return refused(format!("a scale of `{name}` is {scale}, limit {largest}"));
+        }
+        let is_lost = |scale: &&f32| **scale != 0.0 && f16::from_f32(**scale).to_f32() == 0.0;
+        if let Some(scale) = scales.iter().find(is_lost) {
+            return refused(format!(
+                "a scale of `{name}` is {scale:e}, which is zero in f16: the smallest held is {:e}; take the float checkpoint and \
+                 --quantization",
+                SMALLEST.to_f32()
+            ));
         }
         Ok(scales.into_iter().map(f16::from_f32).collect())
     }
