@@ -3,7 +3,8 @@
 //! candle's bindings are linked against `libcuda`, `libcublas` and others, and a program that is linked against a
 //! library does not start where that library is missing. So each of their functions is defined here, as one jump
 //! through an [`Entry`]. The first call opens the library and looks the function up; later ones cost a load and two
-//! jumps. Where the library or the function is missing, the call returns the library's own status for that.
+//! jumps. Where the library or the function is missing, the call returns the library's own status for that, or a text where
+//! the function returns one.
 //!
 //! # Invariants
 //!
@@ -30,9 +31,11 @@ compile_error!("the feature `candle-cuda` is for Linux on x86-64; build with `cu
 /// Defines functions of a library under their own names.
 #[cfg(feature = "candle-cuda")]
 macro_rules! functions {
-    ($library:ident: $($name:ident)*) => { $(
+    ($library:ident: $($name:ident)*) => { functions! { new $library: $($name)* } };
+    ($library:ident, of text: $($name:ident)*) => { functions! { of_text $library: $($name)* } };
+    ($make:ident $library:ident: $($name:ident)*) => { $(
         const _: () = {
-            static ENTRY: Entry = Entry::new(&$library, concat!(stringify!($name), "\0"));
+            static ENTRY: Entry = Entry::$make(&$library, concat!(stringify!($name), "\0"));
 
             // The body is one jump that keeps every register but `r11`, and nothing else of the program has a name
             // of these libraries.
@@ -110,11 +113,17 @@ struct Entry {
     library: &'static Library,
     /// Ends with a zero.
     name: &'static str,
+    /// Whether it returns a text, which callers read whatever it is, and not a status.
+    returns_text: bool,
 }
 
 impl Entry {
     const fn new(library: &'static Library, name: &'static str) -> Self {
-        Self { address: AtomicPtr::new(ptr::null_mut()), library, name }
+        Self { address: AtomicPtr::new(ptr::null_mut()), library, name, returns_text: false }
+    }
+
+    const fn of_text(library: &'static Library, name: &'static str) -> Self {
+        Self { returns_text: true, ..Self::new(library, name) }
     }
 }
 
@@ -172,7 +181,7 @@ extern "C" fn call() {
 
 /// Looks a function up and keeps its address. Two threads may do so at once: they find the same.
 extern "C" fn find(entry: &'static Entry) -> *mut c_void {
-    let Entry { address, library, name } = entry;
+    let Entry { address, library, name, returns_text } = entry;
     let handle = library.handle();
     let mut found = ptr::null_mut();
     if !handle.is_null() {
@@ -180,10 +189,19 @@ extern "C" fn find(entry: &'static Entry) -> *mut c_void {
         found = unsafe { libc::dlsym(handle, name.as_ptr().cast::<c_char>()) };
     }
     if found.is_null() {
-        found = library.status_if_missing as *mut c_void;
+        found = if *returns_text {
+            text_if_missing as *mut c_void
+        } else {
+            library.status_if_missing as *mut c_void
+        };
     }
     address.store(found, Ordering::Release);
     found
+}
+
+/// What a missing function that returns a text says.
+extern "C" fn text_if_missing() -> *const c_char {
+    c"library missing".as_ptr()
 }
 
 #[cfg(test)]

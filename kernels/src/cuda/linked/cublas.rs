@@ -20,7 +20,7 @@ extern "C" fn not_initialized() -> i32 {
 functions! { CUBLASLT:
     cublasLtCreate cublasLtDestroy cublasLtEmulationDescCreate cublasLtEmulationDescDestroy
     cublasLtEmulationDescGetAttribute cublasLtEmulationDescInit_internal cublasLtEmulationDescSetAttribute
-    cublasLtGetCudartVersion cublasLtGetProperty cublasLtGetStatusName cublasLtGetStatusString cublasLtGetVersion
+    cublasLtGetCudartVersion cublasLtGetProperty cublasLtGetVersion
     cublasLtHeuristicsCacheGetCapacity cublasLtHeuristicsCacheSetCapacity cublasLtLoggerForceDisable
     cublasLtLoggerOpenFile cublasLtLoggerSetCallback cublasLtLoggerSetFile cublasLtLoggerSetLevel
     cublasLtLoggerSetMask cublasLtMatmul cublasLtMatmulAlgoCapGetAttribute cublasLtMatmulAlgoCheck
@@ -77,8 +77,8 @@ functions! { CUBLAS:
     cublasGemmEx_64 cublasGemmGroupedBatchedEx cublasGemmGroupedBatchedEx_64 cublasGemmStridedBatchedEx
     cublasGemmStridedBatchedEx_64 cublasGetAtomicsMode cublasGetCudartVersion cublasGetEmulationStrategy
     cublasGetLoggerCallback cublasGetMathMode cublasGetMatrix cublasGetMatrixAsync cublasGetMatrixAsync_64
-    cublasGetMatrix_64 cublasGetPointerMode_v2 cublasGetProperty cublasGetSmCountTarget cublasGetStatusName
-    cublasGetStatusString cublasGetStream_v2 cublasGetVector cublasGetVectorAsync cublasGetVectorAsync_64
+    cublasGetMatrix_64 cublasGetPointerMode_v2 cublasGetProperty cublasGetSmCountTarget cublasGetStream_v2
+    cublasGetVector cublasGetVectorAsync cublasGetVectorAsync_64
     cublasGetVector_64 cublasGetVersion_v2 cublasIamaxEx cublasIamaxEx_64 cublasIaminEx cublasIaminEx_64
     cublasIcamax_v2 cublasIcamax_v2_64 cublasIcamin_v2 cublasIcamin_v2_64 cublasIdamax_v2 cublasIdamax_v2_64
     cublasIdamin_v2 cublasIdamin_v2_64 cublasIsamax_v2 cublasIsamax_v2_64 cublasIsamin_v2 cublasIsamin_v2_64
@@ -123,3 +123,6 @@ functions! { CUBLAS:
     cublasZtrsmBatched cublasZtrsmBatched_64 cublasZtrsm_v2 cublasZtrsm_v2_64 cublasZtrsv_v2 cublasZtrsv_v2_64
     cublasZtrttp
 }
+
+functions! { CUBLASLT, of text: cublasLtGetStatusName cublasLtGetStatusString }
+functions! { CUBLAS, of text: cublasGetStatusName cublasGetStatusString }

@@ -15,9 +15,12 @@ extern "C" fn refused() -> i32 {
 /// Defines a function that goes on to the one of this name, under another name: the test has the real one, too.
 macro_rules! jump {
     ($jump:ident($($argument:ty),*) -> $result:ty, $library:ident, $name:literal) => {
+        jump!($jump($($argument),*) -> $result, $library, $name, new);
+    };
+    ($jump:ident($($argument:ty),*) -> $result:ty, $library:ident, $name:literal, $make:ident) => {
         #[unsafe(naked)]
         extern "C" fn $jump($(_: $argument),*) -> $result {
-            static ENTRY: Entry = Entry::new(&$library, concat!($name, "\0"));
+            static ENTRY: Entry = Entry::$make(&$library, concat!($name, "\0"));
             naked_asm!("lea r11, [rip + {entry}]", "jmp {call}", entry = sym ENTRY, call = sym call)
         }
     };
@@ -25,6 +28,9 @@ macro_rules! jump {
 
 jump!(absent(u64) -> i32, ABSENT, "anything");
 jump!(missing(u64) -> i32, C, "spillway_has_no_such_function");
+jump!(absent_text(i32) -> *const c_char, ABSENT, "anything", of_text);
+jump!(missing_text(i32) -> *const c_char, C, "spillway_has_no_such_function", of_text);
+jump!(text_of_signal(i32) -> *const c_char, C, "strsignal", of_text);
 jump!(powers(f64, f64) -> f64, MATHS, "pow");
 jump!(compares(*const u8, *const u8, usize) -> i32, C, "memcmp");
 
@@ -33,6 +39,20 @@ fn a_call_into_a_library_or_function_that_is_missing_returns_the_librarys_status
     assert!(!ABSENT.is_present() && C.is_present());
     assert_eq!((absent(1), absent(2)), (77, 77));
     assert_eq!(missing(1), 77);
+}
+
+#[test]
+fn a_missing_function_that_returns_a_text_returns_one_that_can_be_read() {
+    for _ in 0..2 {
+        for (text, expected) in [
+            (absent_text(1), c"library missing"),
+            (missing_text(1), c"library missing"),
+            (text_of_signal(libc::SIGKILL), c"Killed"),
+        ] {
+            // SAFETY: either is a text that ends with a zero; that of a known signal stays where it is.
+            assert_eq!(unsafe { CStr::from_ptr(text) }, expected);
+        }
+    }
 }
 
 #[test]
