@@ -6,11 +6,12 @@
 //! the code is somebody else's.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::llama;
-use spillway_kernels::WeightType;
+use spillway_kernels::{DType as NumberType, WeightType};
 
 use crate::arch::Fused;
 use crate::batch::{ForwardBatch, InputToken};
@@ -46,11 +47,11 @@ impl CandleModel {
         device: CandleDevice,
     ) -> Result<Self, ModelError> {
         let device = device::open(device)?;
-        let config = config(spec, loader, max_model_len)?;
-        let dtype = match (loader.policy, loader.source.dominant_type()) {
-            (DtypePolicy::Bf16, _) | (DtypePolicy::Auto, WeightType::BF16) => DType::BF16,
-            (DtypePolicy::F16, _) | (DtypePolicy::Auto, WeightType::F16) => DType::F16,
-            (DtypePolicy::Auto | DtypePolicy::F32, _) => DType::F32,
+        let config = config(spec, &loader.source.origin(), max_model_len)?;
+        let dtype = match number_type(loader.policy, loader.source.dominant_type()) {
+            NumberType::BF16 => DType::BF16,
+            NumberType::F16 => DType::F16,
+            NumberType::F32 | NumberType::E4M3 => DType::F32,
         };
         let tensors = tensors(spec, loader, dtype, &device)?;
         let builder = VarBuilder::from_tensors(tensors, dtype, &device);
@@ -67,11 +68,29 @@ impl CandleModel {
             logits: Vec::new(),
         })
     }
+}
 
-    /// Bytes of all weights.
-    pub(crate) fn size_bytes(&self) -> usize {
-        self.spec.num_parameters().unwrap_or(usize::MAX).saturating_mul(self.dtype.size_in_bytes())
+/// The type of candle's weights and of its cache, given that of most weights.
+pub(crate) fn number_type(policy: DtypePolicy, dominant: WeightType) -> NumberType {
+    match (policy, dominant) {
+        (DtypePolicy::Bf16, _) | (DtypePolicy::Auto, WeightType::BF16) => NumberType::BF16,
+        (DtypePolicy::F16, _) | (DtypePolicy::Auto, WeightType::F16) => NumberType::F16,
+        (DtypePolicy::Auto | DtypePolicy::F32, _) => NumberType::F32,
     }
+}
+
+/// Bytes of all weights in one type.
+pub(crate) fn weight_bytes(spec: &DecoderSpec, number_type: NumberType) -> u64 {
+    spec.num_parameters().unwrap_or(usize::MAX).saturating_mul(number_type.size_bytes()) as u64
+}
+
+/// Refuses what candle's Llama does not compute.
+///
+/// # Errors
+///
+/// [`ModelError::Unsupported`] names it.
+pub(crate) fn check(spec: &DecoderSpec, path: &Path) -> Result<(), ModelError> {
+    config(spec, path, spec.max_positions).map(drop)
 }
 
 impl Model for CandleModel {
@@ -138,13 +157,9 @@ impl CandleModel {
 }
 
 /// candle's configuration of the same model, or an error for what candle's Llama does not compute.
-fn config(
-    spec: &DecoderSpec,
-    loader: &WeightLoader<'_>,
-    max_model_len: usize,
-) -> Result<llama::Config, ModelError> {
+fn config(spec: &DecoderSpec, path: &Path, max_model_len: usize) -> Result<llama::Config, ModelError> {
     if let Some(feature) = beyond_llama(spec) {
-        return Err(unsupported(loader, &feature));
+        return Err(unsupported(path, &feature));
     }
     let rope = &spec.ropes[0];
     let rope_scaling = match rope.scaling {
@@ -160,7 +175,7 @@ fn config(
                 rope_type: llama::Llama3RopeType::Llama3,
             })
         }
-        _ => return Err(unsupported(loader, "its rotary embedding")),
+        _ => return Err(unsupported(path, "its rotary embedding")),
     };
     Ok(llama::Config {
         hidden_size: spec.hidden_size,
@@ -210,9 +225,9 @@ fn beyond_llama(spec: &DecoderSpec) -> Option<String> {
 }
 
 /// The error for what candle's Llama does not compute.
-fn unsupported(loader: &WeightLoader<'_>, feature: &str) -> ModelError {
+fn unsupported(path: &Path, feature: &str) -> ModelError {
     ModelError::Unsupported {
-        path: loader.source.origin(),
+        path: path.to_owned(),
         feature: format!("{feature} with the candle executor"),
         supported: "choose the native executor".to_owned(),
     }
@@ -246,7 +261,7 @@ fn tensors(
     for (layer_idx, layer_spec) in spec.layers.iter().enumerate() {
         let ffn = layer_spec.feed_forward.size();
         let Fused::Apart([gate, up]) = layer.gate_up else {
-            return Err(unsupported(loader, "fused products"));
+            return Err(unsupported(&loader.source.origin(), "fused products"));
         };
         let shapes: [(&str, &str, &[usize]); 6] = [
             ("input_layernorm", layer.attention_norm, &[hidden]),

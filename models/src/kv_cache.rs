@@ -65,6 +65,11 @@ impl KvLayout {
         self.of_one_layer(block_size, 1).block_bytes() as u64 * self.num_layers as u64
     }
 
+    /// Bytes that one token takes, in all layers together.
+    pub fn bytes_per_token(&self) -> u64 {
+        2 * (self.num_layers * self.num_kv_heads * self.head_dim * self.dtype.size_bytes()) as u64
+    }
+
     /// Blocks that fit a budget of memory; as many as can be named if a block takes no memory.
     pub fn blocks_in(&self, block_size: BlockSize, budget_bytes: u64) -> u32 {
         match budget_bytes.checked_div(self.bytes_per_block(block_size)) {

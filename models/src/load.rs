@@ -2,13 +2,14 @@
 //!
 //! In a request's path: not at all; called once at start by the composition root.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use spillway_kernels::{DType, Device, Quantisation, WeightType};
 
 use crate::arch::config_json::ConfigJson;
 use crate::arch::{GgufForm, HfForm, WeightNames};
-use crate::candle::CandleModel;
+use crate::candle::{self, CandleModel};
 use crate::decoder::{Decoder, DecoderWeights, WeightLoader};
 use crate::dummy::DummyWeights;
 use crate::error::ModelError;
@@ -70,6 +71,16 @@ pub enum ExecutorKind {
     Native,
     /// candle-transformers, one sequence at a time: the oracle.
     Candle(CandleDevice),
+}
+
+impl ExecutorKind {
+    /// What it cannot do.
+    fn limits(self) -> ExecutorLimits {
+        match self {
+            Self::Native => ExecutorLimits { max_num_seqs: None, prefix_cache: true },
+            Self::Candle(_) => ExecutorLimits { max_num_seqs: Some(1), prefix_cache: false },
+        }
+    }
 }
 
 /// Where candle computes: its GPU code and its memory are its own, so this is no [`Device`].
@@ -161,7 +172,8 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, 
     if let Some(problem) = spec.problem() {
         return Err(ModelError::Malformed { path: source.path().to_owned(), problem });
     }
-    check_quantisation(source, options)?;
+    let place = if options.device.shares_host_memory() { Place::Cpu } else { Place::Gpu };
+    check_quantisation(source, options.quantisation, options.executor, place)?;
     let runner_limits = runner_limits(&spec, options)?;
     let (tensors, types) = match &mut weights {
         OpenedWeights::Stored(store) => {
@@ -190,7 +202,7 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, 
     Ok(LoadedModel {
         model: built.model,
         kv_layout: built.kv_layout,
-        executor_limits: built.executor_limits,
+        executor_limits: options.executor.limits(),
         runner_limits,
         spec,
         text,
@@ -198,18 +210,22 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, 
     })
 }
 
-/// Refuses a quantisation that the device or the executor does not have.
-fn check_quantisation(source: &ModelSource, options: &LoadOptions) -> Result<(), ModelError> {
-    let Some(quantisation) = options.quantisation else { return Ok(()) };
+/// Refuses a quantisation that the place or the executor does not have.
+fn check_quantisation(
+    source: &ModelSource,
+    quantisation: Option<Quantisation>,
+    executor: ExecutorKind,
+    place: Place,
+) -> Result<(), ModelError> {
+    let Some(quantisation) = quantisation else { return Ok(()) };
     let unsupported = |feature: String, supported: &str| {
         let (path, supported) = (source.path().to_owned(), supported.to_owned());
         Err(ModelError::Unsupported { path, feature, supported })
     };
-    if matches!(options.executor, ExecutorKind::Candle(_)) {
+    if matches!(executor, ExecutorKind::Candle(_)) {
         let supported = "the executor `spillway` quantises; or serve with --quantization none";
         return unsupported(format!("{quantisation} weights in the executor `candle`"), supported);
     }
-    let place = if options.device.shares_host_memory() { Place::Cpu } else { Place::Gpu };
     match place.problem(quantisation) {
         Some(supported) => unsupported(format!("{quantisation} weights on the CPU"), supported),
         None => Ok(()),
@@ -255,7 +271,6 @@ pub fn count_tensor_types(source: &ModelSource) -> Result<Vec<(String, usize)>, 
 struct Built {
     model: Box<dyn Model>,
     kv_layout: KvLayout,
-    executor_limits: ExecutorLimits,
     size_bytes: u64,
     streamed_bytes: u64,
 }
@@ -273,13 +288,7 @@ fn build_native(
     let size_bytes = weights.size_bytes() as u64;
     let streamed_bytes = weights.streamed_bytes() as u64;
     let decoder = Decoder::new(loader.device.clone(), spec.clone(), weights, *limits)?;
-    Ok(Built {
-        model: Box::new(decoder),
-        kv_layout: spec.kv_layout(kv_dtype),
-        executor_limits: ExecutorLimits { max_num_seqs: None, prefix_cache: true },
-        size_bytes,
-        streamed_bytes,
-    })
+    Ok(Built { model: Box::new(decoder), kv_layout: spec.kv_layout(kv_dtype), size_bytes, streamed_bytes })
 }
 
 fn build_candle(
@@ -289,15 +298,15 @@ fn build_candle(
     device: CandleDevice,
 ) -> Result<Built, ModelError> {
     let model = CandleModel::load(spec, loader, limits.max_model_len as usize, device)?;
-    let size_bytes = model.size_bytes() as u64;
+    let number_type = candle::number_type(loader.policy, loader.source.dominant_type());
+    let size_bytes = candle::weight_bytes(spec, number_type);
     // candle does not tell what each of its tensors takes: the table's share is that of its numbers.
     let table_share =
         (spec.vocab_size * spec.hidden_size) as f64 / spec.num_parameters().unwrap_or(usize::MAX) as f64;
     let looked_up = if spec.tied_head { 0 } else { (size_bytes as f64 * table_share) as u64 };
     Ok(Built {
         model: Box::new(model),
-        kv_layout: KvLayout { num_layers: 0, ..spec.kv_layout(DType::F32) },
-        executor_limits: ExecutorLimits { max_num_seqs: Some(1), prefix_cache: false },
+        kv_layout: KvLayout { num_layers: 0, ..spec.kv_layout(number_type) },
         size_bytes,
         streamed_bytes: size_bytes - looked_up,
     })
@@ -363,6 +372,13 @@ fn runner_limits(spec: &DecoderSpec, options: &LoadOptions) -> Result<RunnerLimi
         max_num_seqs: options.max_num_seqs,
         max_model_len,
     })
+}
+
+impl ExecutorLimits {
+    /// Most sequences running at once, of those asked for.
+    pub fn num_seqs(self, asked: NonZeroU32) -> NonZeroU32 {
+        self.max_num_seqs.and_then(NonZeroU32::new).map_or(asked, |most| asked.min(most))
+    }
 }
 
 impl DtypePolicy {

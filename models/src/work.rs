@@ -12,7 +12,6 @@
 
 use serde::{Deserialize, Serialize};
 use spillway_kernels::DeviceRates;
-use spillway_types::BlockSize;
 
 use crate::kv_cache::KvLayout;
 use crate::load::LoadedModel;
@@ -81,14 +80,13 @@ impl ModelWork {
         }
         // The same for an executor that keeps a cache of its own, whose layout has no layers.
         let one_layer = KvLayout { num_layers: 1, ..*kv };
-        let block_size = BlockSize::try_from(1).ok()?;
         Some(Self {
             weight_bytes,
             layer_operations: 2 * layer_weights as u64,
             head_operations: 2 * (hidden * spec.vocab_size) as u64,
             // A product with the key, and one with the value.
             key_operations: 4 * spec.q_size() as u64,
-            key_bytes: one_layer.bytes_per_block(block_size),
+            key_bytes: one_layer.bytes_per_token(),
             windows,
         })
     }

@@ -5,7 +5,10 @@
 use spillway_kernels::Quantisation;
 
 use super::footprint::{self, Place};
-use super::{DtypePolicy, Opened, OpenedWeights, WeightsKind, open};
+use super::{
+    DtypePolicy, ExecutorKind, ExecutorLimits, Opened, OpenedWeights, WeightsKind, check_quantisation, open,
+};
+use crate::candle;
 use crate::error::ModelError;
 use crate::kv_cache::{KvCacheType, KvLayout};
 use crate::source::ModelSource;
@@ -23,7 +26,9 @@ pub struct InspectOptions {
     pub dtype: DtypePolicy,
     /// What float matrices would be rounded to.
     pub quantisation: Option<Quantisation>,
-    /// Where the weights would live.
+    /// Whose code would compute.
+    pub executor: ExecutorKind,
+    /// Where the native executor's weights would live; candle's live where its own device is.
     pub place: Place,
     /// Where its numbers would come from.
     pub weights: WeightsKind,
@@ -51,6 +56,10 @@ pub struct Inspection {
     pub activation_bytes: u64,
     /// The cache it needs.
     pub kv_layout: KvLayout,
+    /// Memory of one token in a cache of the executor's own: none for the native one.
+    pub own_cache_token_bytes: u64,
+    /// What the executor cannot do.
+    pub executor_limits: ExecutorLimits,
     /// Tokenizer, template and generation defaults.
     pub text: TextAssets,
 }
@@ -76,15 +85,7 @@ pub fn inspect(source: &ModelSource, options: &InspectOptions) -> Result<Inspect
     if let Some(problem) = spec.problem() {
         return Err(ModelError::Malformed { path: source.path().to_owned(), problem });
     }
-    if let Some((quantisation, supported)) =
-        options.quantisation.and_then(|what| Some((what, options.place.problem(what)?)))
-    {
-        return Err(ModelError::Unsupported {
-            path: source.path().to_owned(),
-            feature: format!("{quantisation} weights on the CPU"),
-            supported: supported.to_owned(),
-        });
-    }
+    check_quantisation(source, options.quantisation, options.executor, options.place)?;
     let num_parameters = spec.num_parameters().unwrap_or(usize::MAX) as u64;
     let (stored, weight_bytes, dominant) = match &mut weights {
         OpenedWeights::Stored(store) => {
@@ -99,13 +100,28 @@ pub fn inspect(source: &ModelSource, options: &InspectOptions) -> Result<Inspect
             (Vec::new(), footprint::of_dummies(&spec, dummy, options), dummy.weight_type())
         }
     };
-    let kv_dtype = options.kv_cache.choose(options.dtype.kv_dtype(dominant), options.place.kv_dtypes())?;
+    let (weight_bytes, kv_layout, own_cache_token_bytes) = match options.executor {
+        ExecutorKind::Native => {
+            let like_weights = options.dtype.kv_dtype(dominant);
+            let kv_dtype = options.kv_cache.choose(like_weights, options.place.kv_dtypes())?;
+            (weight_bytes, spec.kv_layout(kv_dtype), 0)
+        }
+        ExecutorKind::Candle(_) => {
+            candle::check(&spec, source.path())?;
+            let number_type = candle::number_type(options.dtype, dominant);
+            let layout = spec.kv_layout(number_type);
+            let bytes = candle::weight_bytes(&spec, number_type);
+            (bytes, KvLayout { num_layers: 0, ..layout }, layout.bytes_per_token())
+        }
+    };
     Ok(Inspection {
         num_parameters,
         stored,
         weight_bytes,
         activation_bytes: activation_bytes(&spec, options),
-        kv_layout: spec.kv_layout(kv_dtype),
+        kv_layout,
+        own_cache_token_bytes,
+        executor_limits: options.executor.limits(),
         text,
         spec,
     })
@@ -159,7 +175,7 @@ mod tests {
     use spillway_kernels::WeightType;
 
     use super::*;
-    use crate::load::ExecutorKind;
+    use crate::load::CandleDevice;
     use crate::load::tests::options as load_options;
     use crate::spec::ExpertWeighting;
     use crate::spec::tests::small_spec;
@@ -169,6 +185,7 @@ mod tests {
         InspectOptions {
             dtype,
             quantisation: None,
+            executor: ExecutorKind::Native,
             place: Place::Cpu,
             weights: WeightsKind::File,
             kv_cache: KvCacheType::Auto,
@@ -270,6 +287,33 @@ mod tests {
         let fp8 = InspectOptions { kv_cache: KvCacheType::Fp8, ..options(DtypePolicy::Auto) };
         let refused = inspect(&source, &fp8).expect_err("the CPU holds none").to_string();
         assert!(refused.contains("fp8_e4m3"), "{refused}");
+    }
+
+    #[test]
+    fn candle_is_told_of_as_it_loads() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny/gguf/tied-q8_0.gguf");
+        let source = ModelSource::from_path(&path).expect("a golden model");
+        let executor = ExecutorKind::Candle(CandleDevice::Cpu);
+        for (dtype, num_bytes) in [(DtypePolicy::Auto, 4), (DtypePolicy::Bf16, 2)] {
+            let options = InspectOptions { executor, ..options(dtype) };
+            let inspection = inspect(&source, &options).expect("candle computes it");
+            let loaded = crate::load(&source, &load_options(dtype, executor)).expect("candle computes it");
+            assert_eq!(inspection.weight_bytes, num_bytes * inspection.num_parameters);
+            assert_eq!(inspection.weight_bytes, loaded.summary.size_bytes);
+            assert_eq!(
+                (inspection.kv_layout, inspection.executor_limits),
+                (loaded.kv_layout, loaded.executor_limits)
+            );
+            let spec = &inspection.spec;
+            let per_token = 2 * spec.layers.len() as u64 * spec.kv_size() as u64 * num_bytes;
+            assert_eq!(inspection.own_cache_token_bytes, per_token);
+            let work = crate::ModelWork::of(&loaded).expect("it is dense");
+            assert_eq!(work.key_bytes * spec.layers.len() as u64, per_token);
+        }
+        let quantised =
+            InspectOptions { executor, quantisation: Some(Quantisation::Int8), ..options(DtypePolicy::Auto) };
+        let error = inspect(&source, &quantised).expect_err("candle quantises nothing").to_string();
+        assert!(error.contains("int8 weights in the executor `candle`"), "{error}");
     }
 
     #[test]

@@ -68,6 +68,7 @@ fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<S
     let options = InspectOptions {
         dtype: config.model.dtype,
         quantisation: config.model.quantisation,
+        executor: config.model.executor,
         place: match device {
             device::Found::Cpu | device::Found::GpuOfCandle(_) => Place::Cpu,
             device::Found::Gpu(_) => Place::Gpu,
@@ -81,7 +82,8 @@ fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<S
     let cpu = CpuDevice::new(&config.device.cpu)?;
     let found = memory::find();
     let room = match &device {
-        device::Found::Cpu | device::Found::GpuOfCandle(_) => Room::Host { available: found.available() },
+        device::Found::Cpu => Room::Host { available: found.available() },
+        device::Found::GpuOfCandle(gpu) => Room::Gpu { arena: gpu.free_bytes()? },
         device::Found::Gpu(gpu) => Room::Gpu { arena: gpu.arena_bytes(config.device.gpu)? },
     };
     let needs = needs(config, &inspection, room)?;
@@ -103,12 +105,17 @@ fn needs(config: &ServeConfig, inspection: &Inspection, room: Room) -> anyhow::R
     let model_len = NonZeroU32::new(model_len).context("the model has no positions")?;
     let layout = &inspection.kv_layout;
     let block_bytes = layout.bytes_per_block(settings.block_size);
-    let bytes_for = |tokens: u32| u64::from(settings.block_size.blocks_for(tokens)) * block_bytes;
+    let own_token_bytes = inspection.own_cache_token_bytes;
+    let bytes_for = |tokens: u32| {
+        u64::from(settings.block_size.blocks_for(tokens)) * block_bytes + u64::from(tokens) * own_token_bytes
+    };
+    let max_num_seqs = inspection.executor_limits.num_seqs(settings.max_num_seqs);
     let fixed = inspection.weight_bytes + inspection.activation_bytes;
     // What is left is what the server finds free once the weights are there.
-    let blocks =
-        engine::num_blocks(settings, layout, settings.max_num_seqs, model_len, room.less(fixed).kv_budget());
-    let cache = blocks.as_ref().map_or(0, |blocks| u64::from(blocks.get()) * block_bytes);
+    let blocks = engine::num_blocks(settings, layout, max_num_seqs, model_len, room.less(fixed).kv_budget());
+    // An executor with a cache of its own fills it up to the context, whatever is asked for ours.
+    let own_cache = u64::from(max_num_seqs.get()) * u64::from(model_len.get()) * own_token_bytes;
+    let cache = own_cache + blocks.as_ref().map_or(0, |blocks| u64::from(blocks.get()) * block_bytes);
     let cache_tokens =
         blocks.as_ref().map_or(0, |blocks| u64::from(blocks.get()) * u64::from(settings.block_size.tokens()));
     let problem = problem(config, inspection, &Shares { available: room.bytes(), fixed, cache })
@@ -120,12 +127,12 @@ fn needs(config: &ServeConfig, inspection: &Inspection, room: Room) -> anyhow::R
     let report = json!({
         "weights_bytes": inspection.weight_bytes,
         "activations_bytes": inspection.activation_bytes,
-        "kv_token_bytes": block_bytes / u64::from(settings.block_size.tokens()),
+        "kv_token_bytes": block_bytes / u64::from(settings.block_size.tokens()) + own_token_bytes,
         "kv_type": layout.dtype.to_string(),
         "max_model_len": model_len,
-        "max_num_seqs": settings.max_num_seqs,
+        "max_num_seqs": max_num_seqs,
         "kv_of_one_sequence_bytes": bytes_for(model_len.get()),
-        "kv_of_all_sequences_bytes": bytes_for(model_len.get()).saturating_mul(u64::from(settings.max_num_seqs.get())),
+        "kv_of_all_sequences_bytes": bytes_for(model_len.get()).saturating_mul(u64::from(max_num_seqs.get())),
         "kv_cache_bytes": cache,
         "kv_cache_tokens": cache_tokens,
         "full_sequences_at_once": cache_tokens / u64::from(model_len.get()),
@@ -158,6 +165,13 @@ fn problem(config: &ServeConfig, inspection: &Inspection, shares: &Shares) -> Op
         ));
     }
     if shares.fixed + shares.cache > available {
+        if let Some(tokens) = (available - shares.fixed).checked_div(inspection.own_cache_token_bytes) {
+            return Some(format!(
+                "weights, activations and candle's KV cache need {}, but {} are free: lower --max-model-len to {tokens} or less",
+                size(shares.fixed + shares.cache),
+                size(available)
+            ));
+        }
         return Some(format!(
             "weights, activations and the KV cache need {}, but {} are free: lower --kv-cache-memory to {} or less",
             size(shares.fixed + shares.cache),

@@ -161,10 +161,7 @@ fn scheduler_config(
     let model_len =
         NonZeroU32::new(loaded.runner_limits.max_model_len).context("the model has no positions")?;
     let limits = loaded.executor_limits;
-    let max_num_seqs = match limits.max_num_seqs.and_then(NonZeroU32::new) {
-        Some(most) => settings.max_num_seqs.min(most),
-        None => settings.max_num_seqs,
-    };
+    let max_num_seqs = limits.num_seqs(settings.max_num_seqs);
     let budget = room.kv_budget();
     let num_blocks = num_blocks(settings, &loaded.kv_layout, max_num_seqs, model_len, budget)?;
     let max_model_len = max_model_len(settings, model_len, num_blocks)?;

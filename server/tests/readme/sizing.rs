@@ -6,7 +6,8 @@ use std::fs;
 use serde_json::{Value, json};
 use spillway_kernels::{Quantisation, WeightType};
 use spillway_models::{
-    DtypePolicy, InspectOptions, Inspection, KvCacheType, ModelSource, Place, WeightsKind, inspect,
+    DtypePolicy, ExecutorKind, InspectOptions, Inspection, KvCacheType, ModelSource, Place, WeightsKind,
+    inspect,
 };
 use spillway_types::BlockSize;
 
@@ -90,6 +91,7 @@ fn inspection(config: &Value, weight_type: WeightType, quantisation: Option<Quan
     let options = InspectOptions {
         dtype: DtypePolicy::Auto,
         quantisation,
+        executor: ExecutorKind::Native,
         place: Place::Gpu,
         weights: WeightsKind::Dummy { seed: 0, weight_type },
         kv_cache: KvCacheType::Auto,

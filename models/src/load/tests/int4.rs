@@ -195,6 +195,7 @@ fn packed_matrices_are_counted_by_what_their_place_makes_of_them() {
         let options = InspectOptions {
             dtype,
             quantisation: None,
+            executor: ExecutorKind::Native,
             place,
             weights: WeightsKind::File,
             kv_cache: KvCacheType::Auto,

@@ -69,6 +69,11 @@ impl Gpu {
         Ok(self.config(settings).arena.of_free(free_bytes(self.info.ordinal)?) as u64)
     }
 
+    /// The memory that is free on it now.
+    pub(in crate::app) fn free_bytes(&self) -> Result<u64, GpuError> {
+        Ok(free_bytes(self.info.ordinal)? as u64)
+    }
+
     /// What is told of it.
     pub(in crate::app) fn facts(&self) -> Value {
         json!({

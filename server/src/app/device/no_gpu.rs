@@ -40,6 +40,10 @@ impl Gpu {
         match *self {}
     }
 
+    pub(in crate::app) fn free_bytes(&self) -> Result<u64, GpuError> {
+        match *self {}
+    }
+
     pub(in crate::app) fn facts(&self) -> Value {
         match *self {}
     }
