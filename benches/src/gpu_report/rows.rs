@@ -79,30 +79,58 @@ fn floor(work: StepWork, ms: f64, rates: Option<DeviceRates>) -> Option<Floor> {
     Some(Floor { bytes: work.bytes, operations: work.operations, ms: floor_ms, fraction: floor_ms / ms })
 }
 
+/// What was measured of one step.
+struct Measured {
+    kind: Kind,
+    batch_size: u64,
+    tokens: u64,
+    ms: f64,
+    /// Tokens that the step brings forward.
+    num_tokens: u64,
+    work: Option<StepWork>,
+}
+
+impl Measured {
+    fn into_row(self, variant: String, rates: Option<DeviceRates>) -> Row {
+        let Self { kind, batch_size, tokens, ms, num_tokens, work } = self;
+        Row {
+            kind,
+            variant,
+            batch_size,
+            tokens,
+            ms,
+            tokens_per_s: 1e3 * num_tokens as f64 / ms,
+            floor: work.and_then(|work| floor(work, ms, rates)),
+            latencies: None,
+        }
+    }
+}
+
 /// A batch whose answers have one token measures its prompts, any other the time between tokens.
 fn of_batch(variant: &str, batch: &Batch, rates: Option<DeviceRates>) -> Option<Row> {
     let Batch { num_requests: batch_size, input_len, output_len, .. } = *batch;
     let work = batch.work.as_ref();
-    let (kind, tokens, ms, num_tokens, step) = if output_len == 1 {
-        let ms = batch.requests.ttft_ms?.p50;
-        let step = work.map(|work| work.prefill(batch_size, input_len));
-        (Kind::Prefill, input_len, ms, batch_size * input_len, step)
+    let measured = if output_len == 1 {
+        Measured {
+            kind: Kind::Prefill,
+            batch_size,
+            tokens: input_len,
+            ms: batch.requests.ttft_ms?.p50,
+            num_tokens: batch_size * input_len,
+            work: work.map(|work| work.prefill(batch_size, input_len)),
+        }
     } else {
         let context = input_len + output_len / 2;
-        let ms = batch.step_ms?;
-        let step = work.map(|work| work.decode(batch_size, context));
-        (Kind::Decode, context, ms, batch_size, step)
+        Measured {
+            kind: Kind::Decode,
+            batch_size,
+            tokens: context,
+            ms: batch.step_ms?,
+            num_tokens: batch_size,
+            work: work.map(|work| work.decode(batch_size, context)),
+        }
     };
-    Some(Row {
-        kind,
-        variant: variant.to_owned(),
-        batch_size,
-        tokens,
-        ms,
-        tokens_per_s: 1e3 * num_tokens as f64 / ms,
-        floor: step.and_then(|step| floor(step, ms, rates)),
-        latencies: None,
-    })
+    Some(measured.into_row(variant.to_owned(), rates))
 }
 
 fn of_load(variant: &str, load: &Load, work: Option<&ModelWork>, rates: Option<DeviceRates>) -> Option<Row> {
@@ -132,18 +160,10 @@ fn of_load(variant: &str, load: &Load, work: Option<&ModelWork>, rates: Option<D
 fn of_peer(row: &PeerRow, work: Option<&ModelWork>, rates: Option<DeviceRates>) -> Option<Row> {
     let PeerRow { batch_size, tokens, .. } = *row;
     let ms = row.ms?;
-    let (kind, num_tokens, step) = match row.kind.as_str() {
+    let (kind, num_tokens, work) = match row.kind.as_str() {
         "decode" => (Kind::Decode, batch_size, work.map(|work| work.decode(batch_size, tokens))),
         _ => (Kind::Prefill, batch_size * tokens, work.map(|work| work.prefill(batch_size, tokens))),
     };
-    Some(Row {
-        kind,
-        variant: format!("transformers, {}", row.how),
-        batch_size,
-        tokens,
-        ms,
-        tokens_per_s: 1e3 * num_tokens as f64 / ms,
-        floor: step.and_then(|step| floor(step, ms, rates)),
-        latencies: None,
-    })
+    let measured = Measured { kind, batch_size, tokens, ms, num_tokens, work };
+    Some(measured.into_row(format!("transformers, {}", row.how), rates))
 }

@@ -13,15 +13,7 @@ use crate::error::KernelError;
 ///
 /// [`KernelError::ByteLength`] unless the bytes are those of exactly as many numbers, in whole blocks.
 pub fn dequantise(weight_type: WeightType, bytes: &[u8], values: &mut [f32]) -> Result<(), KernelError> {
-    let expected_bytes = weight_type.row_bytes(values.len());
-    if expected_bytes != Some(bytes.len()) {
-        return Err(KernelError::ByteLength {
-            name: "numbers of a weight",
-            actual_bytes: bytes.len(),
-            expected_bytes: expected_bytes
-                .unwrap_or(values.len() / weight_type.block_len() * weight_type.block_bytes()),
-        });
-    }
+    weight_type.expect_bytes(values.len(), bytes.len())?;
     decode_numbers(weight_type, bytes, values);
     Ok(())
 }

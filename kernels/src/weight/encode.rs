@@ -16,15 +16,7 @@ mod k_blocks;
 ///
 /// [`KernelError::ByteLength`] unless the bytes are those of exactly as many numbers, in whole blocks.
 pub fn encode(weight_type: WeightType, values: &[f32], bytes: &mut [u8]) -> Result<(), KernelError> {
-    let expected_bytes = weight_type.row_bytes(values.len());
-    if expected_bytes != Some(bytes.len()) {
-        return Err(KernelError::ByteLength {
-            name: "numbers of a weight",
-            actual_bytes: bytes.len(),
-            expected_bytes: expected_bytes
-                .unwrap_or(values.len() / weight_type.block_len() * weight_type.block_bytes()),
-        });
-    }
+    weight_type.expect_bytes(values.len(), bytes.len())?;
     encode_numbers(weight_type, values, bytes);
     Ok(())
 }

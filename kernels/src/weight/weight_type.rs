@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::KernelError;
+
 /// How a weight's numbers are stored.
 ///
 /// The quantised types are GGUF's blocks along `k`. Of 32 numbers, with `d` and `m` in f16: `Q4_0` is
@@ -107,6 +109,17 @@ impl WeightType {
     pub fn row_bytes(self, k: usize) -> Option<usize> {
         let blocks = k.is_multiple_of(self.block_len()).then(|| k / self.block_len())?;
         blocks.checked_mul(self.block_bytes())
+    }
+
+    /// Refuses bytes that are not those of exactly as many numbers, in whole blocks.
+    pub(crate) fn expect_bytes(self, num_numbers: usize, actual_bytes: usize) -> Result<(), KernelError> {
+        let expected = self.row_bytes(num_numbers);
+        if expected == Some(actual_bytes) {
+            return Ok(());
+        }
+        // Where numbers are no whole number of blocks: those of the blocks that are whole.
+        let expected_bytes = expected.unwrap_or(num_numbers / self.block_len() * self.block_bytes());
+        Err(KernelError::ByteLength { name: "numbers of a weight", actual_bytes, expected_bytes })
     }
 
     /// Bits that a number takes in a file.

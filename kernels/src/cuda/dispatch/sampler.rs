@@ -73,7 +73,7 @@ impl CudaSampler {
         } else {
             SamplingReport::num_bytes(batch.num_logits(), true)
         };
-        let bytes = self.report.as_slice().cast::<u8>().ok_or(CudaError::NotUploaded)?;
+        let bytes = self.report.as_slice().cast::<u8>().expect("words are whole bytes");
         let readback = self.readbacks.push(bytes.slice(0..num_bytes))?;
         Ok(CudaTokens { readback, num_rows, num_logits: batch.num_logits(), slice_len })
     }
@@ -104,7 +104,7 @@ impl CudaTokens {
         let first = row_idx / self.slice_len * self.slice_len;
         let slice_len = self.slice_len.min(self.num_logits - first);
         let bytes = &bytes[4 * first * REPORT_WORDS..];
-        let report = SamplingReport::new(bytes, slice_len).ok_or(CudaError::NotUploaded)?;
+        let report = SamplingReport::new(bytes, slice_len).expect("all slices are read back");
         Ok((report.outcome(row_idx - first), report.tops(row_idx - first, num_top)))
     }
 
