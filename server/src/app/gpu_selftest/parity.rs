@@ -11,7 +11,7 @@ use spillway_models::{
     LoadOptions, ModelError, ModelRunner, ModelSource, RowOutput, RowSampling, RowScoring, WeightsKind, load,
 };
 use spillway_text::{Ends, Tokenizer};
-use spillway_types::{BlockId, BlockSize, Sampling, Seed, SeqId, TokenId, TopLogprobs};
+use spillway_types::{BlockId, BlockSize, Sampling, ScoredToken, Seed, SeqId, TokenId, TopLogprobs};
 
 use crate::model_text::{self, MissingTokenizer};
 
@@ -24,8 +24,12 @@ const TEXT: &str = "A spillway is a structure that lets water out of a dam or a 
 const ANSWER_TOKENS: u32 = 32;
 /// Longest sequence, text and answer together.
 const CONTEXT_TOKENS: u32 = 512;
-/// The largest mean of `|log p - log p'|` that passes: activations between the GPU's ops have 8 bits of mantissa.
+/// The largest mean of `|log p - log p'|` that passes, of the text and of the answer as far as both give the same: activations
+/// between the GPU's ops have 8 bits of mantissa.
 const MAX_MEAN_DIFFERENCE: f64 = 0.05;
+/// Where greedy answers part, the reference must have found the GPU's token nearly as likely as its own: this far apart
+/// in log-probability at most. Decodes are judged by it, for the text is scored in one prefill.
+const MAX_PARTING: f64 = 1.0;
 
 /// The GPU beside one reference.
 #[derive(Debug)]
@@ -52,6 +56,8 @@ impl Comparison {
                 "max_difference": outcome.max_difference,
                 "equal_tokens": outcome.num_equal,
                 "answer_tokens": ANSWER_TOKENS,
+                "answer_difference": outcome.answer_difference,
+                "parting": outcome.parting,
                 "ok": outcome.is_ok(),
             }),
             Err(error) => json!({ "reference": self.reference, "not_compared": error.to_string() }),
@@ -79,35 +85,58 @@ struct Outcome {
     max_difference: f64,
     /// Equal tokens at the beginning of the greedy answers.
     num_equal: usize,
+    /// Mean difference of these tokens' log-probabilities: 0 if there are none.
+    answer_difference: f64,
+    /// How much less likely than its own token the reference finds the GPU's where they part: 0 if they never do, and
+    /// infinite for a token that is not among its likeliest.
+    parting: f64,
 }
 
 impl Outcome {
     /// Whether the GPU computes this model.
     fn is_ok(&self) -> bool {
-        self.mean_difference <= MAX_MEAN_DIFFERENCE
+        let means = [self.mean_difference, self.answer_difference];
+        means.iter().all(|mean| *mean <= MAX_MEAN_DIFFERENCE) && self.parting <= MAX_PARTING
     }
 
     fn new(cpu: &Told, gpu: &Told) -> Self {
         let differences = cpu.logprobs.iter().zip(&gpu.logprobs);
         let differences: Vec<f64> =
             differences.map(|(cpu, gpu)| (f64::from(*cpu) - f64::from(*gpu)).abs()).collect();
+        let is_equal = |(cpu, gpu): &(&ScoredToken, &ScoredToken)| cpu.token == gpu.token;
+        let num_equal = cpu.answer.iter().zip(&gpu.answer).take_while(is_equal).count();
+        let answers = cpu.answer.iter().zip(&gpu.answer).take(num_equal);
+        let answer_differences = answers.map(|(cpu, gpu)| f64::from(cpu.logprob) - f64::from(gpu.logprob));
+        let answer_difference = answer_differences.map(f64::abs).sum::<f64>() / num_equal.max(1) as f64;
+        let parting = cpu.answer.get(num_equal).zip(gpu.answer.get(num_equal));
         Self {
             num_scored: differences.len(),
             mean_difference: differences.iter().sum::<f64>() / differences.len() as f64,
             max_difference: differences.iter().copied().fold(0.0, f64::max),
-            num_equal: cpu.answer.iter().zip(&gpu.answer).take_while(|(cpu, gpu)| cpu == gpu).count(),
+            num_equal,
+            answer_difference,
+            parting: parting.map_or(0.0, |(cpu, gpu)| less_likely(cpu, gpu.token)),
         }
     }
 }
 
+/// How much less likely than the token that was chosen another one was, by log-probability.
+fn less_likely(chosen: &ScoredToken, other: TokenId) -> f64 {
+    let likeliest = chosen.ranking.iter().flat_map(|ranking| &ranking.top);
+    let found = likeliest.filter(|top| top.token == other).map(|top| f64::from(top.logprob)).next();
+    found.map_or(f64::INFINITY, |logprob| f64::from(chosen.logprob) - logprob)
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { num_scored, mean_difference, max_difference, num_equal } = self;
+        let Self { num_scored, mean_difference, max_difference, num_equal, answer_difference, parting } =
+            self;
         let verdict = if self.is_ok() { "ok" } else { "FAILED" };
         write!(
             formatter,
             "log-probabilities of {num_scored} tokens: mean difference {mean_difference:.5}, limit {MAX_MEAN_DIFFERENCE}, \
-             largest {max_difference:.5} {verdict}; greedy answers: the first {num_equal} of {ANSWER_TOKENS} tokens agree"
+             largest {max_difference:.5}; greedy answers: the first {num_equal} of {ANSWER_TOKENS} tokens agree, mean \
+             difference {answer_difference:.5}, and part by {parting:.3}, limit {MAX_PARTING}: {verdict}"
         )
     }
 }
@@ -154,7 +183,7 @@ struct Subject {
 #[derive(Debug, PartialEq)]
 struct Told {
     logprobs: Vec<f32>,
-    answer: Vec<TokenId>,
+    answer: Vec<ScoredToken>,
 }
 
 impl Subject {
@@ -190,13 +219,13 @@ impl Subject {
         text.truncate((CONTEXT_TOKENS - ANSWER_TOKENS) as usize);
         let targets = text[1..].to_vec();
         let RowOutput { scored, sampled } = self.step(&text, 0, targets)?;
-        let mut answer: Vec<TokenId> = sampled.iter().map(|sampled| sampled.token).collect();
-        while let Some(&last) = answer.last()
+        let mut answer = sampled;
+        while let Some(last) = answer.last().map(|sampled| sampled.token)
             && (answer.len() as u32) < ANSWER_TOKENS
         {
             let start = (text.len() + answer.len()) as u32 - 1;
             let output = self.step(&[last], start, Vec::new())?;
-            answer.extend(output.sampled.iter().map(|sampled| sampled.token));
+            answer.extend(output.sampled);
         }
         Ok(Told { logprobs: scored.iter().map(|scored| scored.logprob).collect(), answer })
     }
@@ -211,7 +240,7 @@ impl Subject {
             seed: Seed(0),
             choice: 0,
             position: end,
-            logprobs: None,
+            logprobs: Some(TopLogprobs::try_from(TopLogprobs::MAX)?),
             rules: None,
             outputs: 0..0,
         };
@@ -237,20 +266,43 @@ impl Subject {
 
 #[cfg(test)]
 mod tests {
+    use spillway_types::{Ranking, TokenLogprob};
+
     use super::*;
+
+    /// Each answer is a token at log-probability -1, with another that was `gap` less likely.
+    fn told(logprobs: &[f32], answer: &[(u32, u32, f32)]) -> Told {
+        let token = |&(token, other, gap): &(u32, u32, f32)| {
+            let top = [(token, -1.0), (other, -1.0 - gap)];
+            let top = top.map(|(token, logprob)| TokenLogprob { token: TokenId(token), logprob });
+            let ranking = Some(Ranking { rank: 1, top: top.to_vec() });
+            ScoredToken { token: TokenId(token), logprob: -1.0, ranking }
+        };
+        Told { logprobs: logprobs.to_vec(), answer: answer.iter().map(token).collect() }
+    }
 
     #[test]
     fn answers_are_compared_up_to_where_they_part() {
-        let told = |logprobs: &[f32], answer: &[u32]| Told {
-            logprobs: logprobs.to_vec(),
-            answer: answer.iter().copied().map(TokenId).collect(),
-        };
-        let near = Outcome::new(&told(&[-1.0, -2.0], &[1, 2, 3]), &told(&[-1.01, -2.03], &[1, 2, 4]));
+        let ours = [(1, 9, 0.5), (2, 9, 0.5), (3, 4, 0.5)];
+        let near = Outcome::new(
+            &told(&[-1.0, -2.0], &ours),
+            &told(&[-1.01, -2.03], &[ours[0], ours[1], (4, 3, 0.1)]),
+        );
         assert_eq!((near.num_scored, near.num_equal), (2, 2));
+        assert!((near.parting - 0.5).abs() < 1e-6, "the reference tells by how much they part");
         assert!((near.mean_difference - 0.02).abs() < 1e-6 && near.is_ok());
-        let far = Outcome::new(&told(&[-1.0, -2.0], &[1]), &told(&[-1.2, -2.0], &[1]));
+        let far = Outcome::new(&told(&[-1.0, -2.0], &ours[..1]), &told(&[-1.2, -2.0], &ours[..1]));
         assert!(!far.is_ok(), "a mean of 0.1 is too much");
-        let none = Outcome::new(&told(&[-1.0], &[1]), &told(&[f32::NAN], &[1]));
+        let none = Outcome::new(&told(&[-1.0], &ours[..1]), &told(&[f32::NAN], &ours[..1]));
         assert!(!none.is_ok(), "no number is no agreement");
+    }
+
+    #[test]
+    fn an_answer_that_the_reference_finds_unlikely_is_wrong_however_well_the_text_is_scored() {
+        let parts_by = |gap, token| {
+            let (reference, gpu) = (told(&[-1.0], &[(1, 2, gap)]), told(&[-1.0], &[(token, 8, 0.1)]));
+            Outcome::new(&reference, &gpu).is_ok()
+        };
+        assert_eq!([parts_by(0.9, 2), parts_by(1.1, 2), parts_by(0.9, 7)], [true, false, false]);
     }
 }
