@@ -9,7 +9,7 @@ enum May {
     Only(&'static [&'static str]),
 }
 
-const ARROWS: [(&str, May); 14] = [
+const ARROWS: [(&str, May); 16] = [
     ("spillway", May::Anything),
     ("spillway-tests", May::Anything),
     ("xtask", May::Anything),
@@ -24,6 +24,8 @@ const ARROWS: [(&str, May); 14] = [
     ),
     ("spillway-models", May::Only(&["spillway-kernels", "spillway-types"])),
     ("spillway-router", May::Only(&["spillway-types"])),
+    ("spillway-gain", May::Only(&[])),
+    ("spillway-store", May::Only(&["spillway-types"])),
     ("spillway-scheduler", May::Only(&["spillway-types"])),
     ("spillway-text", May::Only(&["spillway-types"])),
     ("spillway-api", May::Only(&["spillway-types"])),
