@@ -8,7 +8,8 @@ use anyhow::{Context, bail};
 use futures::StreamExt;
 use spillway_engine::EngineHandle;
 use spillway_types::{
-    GenerateEvent, GenerateRequest, Priority, Prompt, RequestId, Sampling, SamplingParams, Seed, TokenId,
+    GenerateEvent, GenerateRequest, OutputFormat, Priority, Prompt, RequestId, Sampling, SamplingParams,
+    Seed, TokenId,
 };
 
 use crate::random_words::{PromptShape, RandomWords};
@@ -77,6 +78,8 @@ impl<'a> EngineClient<'a> {
                 ignore_eos: true,
                 ..SamplingParams::new(Sampling::Greedy, Seed(0))
             },
+            format: OutputFormat::Text,
+            reasoning_effort: None,
             priority: Priority::Normal,
             cache_salt: None,
         };

@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use futures::StreamExt as _;
 use spillway_engine::{EngineError, EventStream};
 use spillway_types::{
-    AnswerToken, CacheSalt, FinishReason, GenerateEvent, GenerateRequest, ModelId, Penalties, Priority,
-    Prompt, RequestId, Sampling, SamplingParams, Seed, TokenConstraints, TokenDetail, TokenId, TopLogprobs,
-    Usage,
+    AnswerToken, CacheSalt, FinishReason, GenerateEvent, GenerateRequest, ModelId, OutputFormat, Penalties,
+    Priority, Prompt, RequestId, Sampling, SamplingParams, Seed, TokenConstraints, TokenDetail, TokenId,
+    TopLogprobs, Usage,
 };
 
 /// What is asked of an engine.
@@ -124,6 +124,8 @@ impl Ask {
                 min_tokens: self.min_tokens,
                 ..SamplingParams::new(self.sampling, Seed(self.seed))
             },
+            format: OutputFormat::Text,
+            reasoning_effort: None,
             priority: self.priority,
             cache_salt: self.cache_salt,
         }
@@ -164,6 +166,9 @@ impl Answer {
                     return Err(error);
                 }
                 Ok(GenerateEvent::Started { .. }) => panic!("started twice"),
+                Ok(event @ (GenerateEvent::Reasoning(_) | GenerateEvent::ToolCall(_))) => {
+                    panic!("an engine makes text alone: {event:?}")
+                }
                 Ok(GenerateEvent::PromptScored { tokens, .. }) => {
                     assert!(open.is_empty(), "the prompt comes before the answer");
                     prompt.extend(tokens);

@@ -9,6 +9,8 @@ pub struct Usage {
     pub prompt_tokens: u32,
     /// Of these, tokens whose keys and values were already in the prefix cache.
     pub cached_tokens: u32,
+    /// Of these, tokens that a provider wrote to its cache, and bills as such; none of `cached_tokens`.
+    pub cache_write_tokens: u32,
     /// Generated tokens of all choices.
     pub completion_tokens: u32,
 }
@@ -70,6 +72,32 @@ pub struct TextDelta {
     pub tokens: Vec<AnswerToken>,
 }
 
+/// More of what a model thinks before it answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReasoningDelta {
+    /// Index of the choice.
+    pub choice: u32,
+    /// New words; empty when only the signature comes.
+    pub text: String,
+    /// The signature of the words so far, which ends their block.
+    pub signature: Option<String>,
+    /// Thinking that the provider hides, as base64: a block of its own.
+    pub redacted: Option<String>,
+}
+
+/// More of a call that a model makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCallDelta {
+    /// Index of the choice.
+    pub choice: u32,
+    /// Index of the call among the choice's calls, from 0.
+    pub call: u32,
+    /// The call's id and the function's name, in its first delta and no other.
+    pub opening: Option<(String, String)>,
+    /// More text of the arguments' JSON.
+    pub arguments: String,
+}
+
 /// What a client asked to stop at, and was met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopMatch {
@@ -80,13 +108,13 @@ pub enum StopMatch {
 }
 
 /// One step of an answer. A stream is `Started`, `Prompt` and any number of `PromptScored` if they were asked for, any
-/// number of `Delta`, one `Finished` for each choice, `Done`.
+/// number of `Delta`, `Reasoning` and `ToolCall`, one `Finished` for each choice, `Done`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GenerateEvent {
-    /// The prompt was accepted and has this many tokens.
+    /// The prompt was accepted.
     Started {
-        /// Tokens of the prompt.
-        prompt_tokens: u32,
+        /// Tokens of the prompt; absent where only the usage tells.
+        prompt_tokens: Option<u32>,
     },
     /// The text of the prompt.
     Prompt {
@@ -104,6 +132,10 @@ pub enum GenerateEvent {
     },
     /// More text of one choice.
     Delta(TextDelta),
+    /// More of what the model thinks.
+    Reasoning(ReasoningDelta),
+    /// More of a call.
+    ToolCall(ToolCallDelta),
     /// One choice is complete.
     Finished {
         /// Index of the choice.

@@ -7,6 +7,10 @@ pub enum FinishReason {
     Stop,
     /// `max_tokens` or the context length was reached.
     Length,
+    /// The model calls functions and waits for their results.
+    ToolCalls,
+    /// The provider's filter ended it.
+    ContentFilter,
     /// The client went away or the server is closing.
     Aborted,
     /// The step that computed it failed.
@@ -19,6 +23,8 @@ impl FinishReason {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+            Self::ContentFilter => "content_filter",
             Self::Aborted => "abort",
             Self::Failed => "error",
         }

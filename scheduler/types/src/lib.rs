@@ -11,20 +11,28 @@ mod finish;
 mod ids;
 mod json;
 mod logprobs;
+mod money;
 mod penalties;
 mod priority;
 mod request;
 mod sampling;
+mod tools;
 
 pub use block::{BlockId, BlockSize, InvalidBlockSize};
 pub use event::{
-    AnswerToken, GenerateEvent, PromptText, SpelledToken, StopMatch, TextDelta, TokenDetail, Usage,
+    AnswerToken, GenerateEvent, PromptText, ReasoningDelta, SpelledToken, StopMatch, TextDelta, TokenDetail,
+    ToolCallDelta, Usage,
 };
 pub use finish::FinishReason;
 pub use ids::{ModelId, RequestId, SeqId, StepId, TokenId};
 pub use json::JsonText;
 pub use logprobs::{InvalidTopLogprobs, Ranking, ScoredToken, TokenLogprob, TopLogprobs};
+pub use money::{TokenPrices, Usd};
 pub use penalties::{Penalties, TokenBias, TokenConstraints};
 pub use priority::Priority;
-pub use request::{CacheSalt, ChatEnd, ChatMessage, ChatPrompt, GenerateRequest, Prompt, Role, Truncation};
+pub use request::{
+    CacheSalt, ChatEnd, ChatMessage, ChatPrompt, GenerateRequest, Image, ImageFormat, OutputFormat,
+    PlacedImage, Prompt, ReasoningEffort, ReasoningPart, Role, Truncation,
+};
 pub use sampling::{InvalidSampling, RandomSampling, Sampling, SamplingParams, Seed};
+pub use tools::{JsonSchema, Tool, ToolChoice, ToolUse};

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::{JsonText, ModelId, Priority, RequestId, SamplingParams, TokenId};
+use crate::{JsonSchema, JsonText, ModelId, Priority, RequestId, SamplingParams, TokenId, ToolUse};
 
 /// Who speaks in a chat message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,12 +46,76 @@ pub struct ChatMessage {
     pub tool_calls: Option<JsonText>,
     /// The call that a tool's message answers.
     pub tool_call_id: Option<String>,
+    /// Pictures in between, in order.
+    pub images: Vec<PlacedImage>,
+    /// What an assistant thought before it answered, as it was told then.
+    pub reasoning: Vec<ReasoningPart>,
+}
+
+/// A picture of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedImage {
+    /// Byte of the message's content before which it stands; its length for one at the end.
+    pub offset: usize,
+    /// The picture.
+    pub image: Image,
+}
+
+/// A picture, still encoded.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Image {
+    /// What its bytes say that it is, whatever the client called it.
+    pub format: ImageFormat,
+    /// The file.
+    pub bytes: Arc<[u8]>,
+}
+
+/// Pictures are not for logs.
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Image({:?}, {} bytes)", self.format, self.bytes.len())
+    }
+}
+
+/// How a picture is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ImageFormat {
+    /// PNG.
+    Png,
+    /// JPEG.
+    Jpeg,
+    /// GIF.
+    Gif,
+    /// WebP.
+    Webp,
+}
+
+/// A piece of an assistant's thinking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReasoningPart {
+    /// In words, with the signature by which the model's provider knows them again.
+    Text {
+        /// The words.
+        text: String,
+        /// The signature, to be sent back unchanged.
+        signature: Option<String>,
+    },
+    /// Hidden by the provider: base64, to be sent back unchanged.
+    Redacted(String),
 }
 
 impl ChatMessage {
     /// A message of plain text.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self { role, content: content.into(), name: None, tool_calls: None, tool_call_id: None }
+        Self {
+            role,
+            content: content.into(),
+            name: None,
+            tool_calls: None,
+            tool_call_id: None,
+            images: Vec::new(),
+            reasoning: Vec::new(),
+        }
     }
 }
 
@@ -64,12 +128,14 @@ pub struct ChatPrompt {
     pub end: ChatEnd,
     /// Further variables for the template, as a JSON object.
     pub arguments: Option<JsonText>,
+    /// What the model may call.
+    pub tools: Option<ToolUse>,
 }
 
 impl ChatPrompt {
     /// A conversation that the model answers.
     pub fn new(messages: Vec<ChatMessage>) -> Self {
-        Self { messages, end: ChatEnd::AssistantTurn, arguments: None }
+        Self { messages, end: ChatEnd::AssistantTurn, arguments: None, tools: None }
     }
 }
 
@@ -120,6 +186,33 @@ impl CacheSalt {
     }
 }
 
+/// What an answer must look like.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum OutputFormat {
+    /// Anything.
+    #[default]
+    Text,
+    /// One JSON object.
+    JsonObject,
+    /// JSON that follows a schema.
+    JsonSchema(JsonSchema),
+}
+
+/// How long a model thinks before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReasoningEffort {
+    /// Not at all.
+    None,
+    /// Hardly.
+    Minimal,
+    /// A little.
+    Low,
+    /// As usual.
+    Medium,
+    /// Long.
+    High,
+}
+
 /// One request to generate text, checked and typed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerateRequest {
@@ -133,6 +226,10 @@ pub struct GenerateRequest {
     pub truncation: Option<Truncation>,
     /// How to choose tokens and when to stop.
     pub params: SamplingParams,
+    /// What the answer must look like.
+    pub format: OutputFormat,
+    /// How long the model is to think first; the model's own default if absent.
+    pub reasoning_effort: Option<ReasoningEffort>,
     /// Place in the queue.
     pub priority: Priority,
     /// Owner of the prefix-cache entries; shared by all requests without one.

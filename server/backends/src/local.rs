@@ -1,34 +1,54 @@
 //! The engine of this process as a backend.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_core::Stream;
-use spillway_engine::{EngineError, EngineHandle, EngineHealth, EventStream};
+use spillway_engine::{EngineError, EngineHandle, EngineHealth, EngineLoad, EventStream};
 use spillway_router::{
     Backend, BackendError, BackendHealth, BackendId, BackendLoad, BackendSnapshot, BoxFuture, Capabilities,
-    TokenStream,
+    EngineState, Feature, TokenStream,
 };
 use spillway_types::{GenerateEvent, GenerateRequest, ModelId, Prompt, TokenId};
 
 /// Longest time after which a client is told to try again.
 const MAX_RETRY_SECS: u64 = 60;
 
+/// What every engine can do; conversations need a chat template.
+const FEATURES: [Feature; 8] = [
+    Feature::Completion,
+    Feature::TokenPrompt,
+    Feature::Logprobs,
+    Feature::PromptLogprobs,
+    Feature::Seed,
+    Feature::Penalties,
+    Feature::TokenRules,
+    Feature::SeveralChoices,
+];
+
 /// One engine, serving one model under one name.
 #[derive(Clone)]
 pub struct LocalBackend {
     id: BackendId,
     engine: EngineHandle,
-    models: Arc<[ModelId]>,
+    capabilities: Arc<Capabilities>,
 }
 
 impl LocalBackend {
     /// Names an engine.
     pub fn new(id: BackendId, engine: EngineHandle) -> Self {
-        let models = Arc::from([engine.card().id.clone()]);
-        Self { id, engine, models }
+        let mut features = BTreeSet::from(FEATURES);
+        if engine.has_chat_template() {
+            features.extend([Feature::Chat, Feature::ContinuedMessage]);
+        }
+        let capabilities = Arc::new(Capabilities {
+            context_tokens: Some(engine.card().max_model_len),
+            ..Capabilities::inside(engine.card().id.clone(), features)
+        });
+        Self { id, engine, capabilities }
     }
 
     /// The tokens of a prompt, as generating from it would compute them. Blocks while it computes.
@@ -51,7 +71,7 @@ impl LocalBackend {
 
     /// What an error means before anything was sent.
     fn refusal(&self, error: EngineError) -> BackendError {
-        backend_error(&self.id, &self.models[0], error, 0)
+        backend_error(&self.id, &self.capabilities.model, error, 0)
     }
 }
 
@@ -67,12 +87,10 @@ impl Backend for LocalBackend {
                 num_running: load.num_running,
                 num_waiting: load.num_waiting,
                 kv_cache_usage: Some(load.kv_cache_usage()),
+                engine: Some(state(&load, &self.engine)),
             },
             health: health(self.engine.health()),
-            capabilities: Capabilities {
-                models: Arc::clone(&self.models),
-                chat: self.engine.has_chat_template(),
-            },
+            capabilities: Arc::clone(&self.capabilities),
         }
     }
 
@@ -82,7 +100,7 @@ impl Backend for LocalBackend {
             let stream = LocalStream {
                 events,
                 backend: self.id.clone(),
-                model: self.models[0].clone(),
+                model: self.capabilities.model.clone(),
                 tokens_sent: 0,
             };
             let stream: TokenStream = Box::pin(stream);
@@ -111,6 +129,21 @@ impl Stream for LocalStream {
             event.map_err(|error| backend_error(&self.backend, &self.model, error, self.tokens_sent))
         });
         Poll::Ready(read)
+    }
+}
+
+/// What a forecast is made of.
+fn state(load: &EngineLoad, engine: &EngineHandle) -> EngineState {
+    let queries = load.prefix_queries.max(1) as f64;
+    EngineState {
+        queued_prompt_tokens: load.num_queued_prompt_tokens,
+        prefill_tokens_per_second: load.prefill_tokens_per_second,
+        decode_tokens_per_second: load.decode_tokens_per_second,
+        prefix_hit_rate: (load.prefix_hits as f64 / queries).min(1.0),
+        block_tokens: engine.card().block_tokens,
+        num_blocks: load.num_blocks,
+        num_free_blocks: load.num_free_blocks,
+        max_num_seqs: engine.card().max_num_seqs,
     }
 }
 

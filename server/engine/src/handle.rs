@@ -26,6 +26,10 @@ pub struct ModelCard {
     pub max_model_len: u32,
     /// Entries of the vocabulary.
     pub vocab_size: u32,
+    /// Tokens that a block of the KV cache holds.
+    pub block_tokens: u32,
+    /// Most sequences that run at once.
+    pub max_num_seqs: u32,
     /// Tokens with which the model ends an answer.
     pub end_tokens: Arc<[TokenId]>,
 }

@@ -83,6 +83,8 @@ impl Engine {
                 id: parts.model,
                 max_model_len: scheduler_config.max_model_len.get(),
                 vocab_size: parts.vocab_size,
+                block_tokens: scheduler_config.block_size.tokens(),
+                max_num_seqs: scheduler_config.max_num_seqs.get(),
                 end_tokens: parts.end_tokens,
             },
             text: parts.text,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use spillway_types::{ModelId, Prompt};
 
-use crate::{BackendHealth, BackendId, BackendSnapshot, NoCandidate};
+use crate::{BackendHealth, BackendId, BackendSnapshot, Feature, NoCandidate};
 
 /// A backend that could serve the request.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,7 +74,7 @@ impl Candidates {
         let mut kept = Vec::new();
         let mut excluded = Vec::new();
         for candidate in backends {
-            if !candidate.snapshot.capabilities.models.contains(model) {
+            if candidate.snapshot.capabilities.model != *model {
                 continue;
             }
             match exclusion(prompt, &candidate.snapshot) {
@@ -99,9 +99,13 @@ impl Candidates {
 /// Why this backend cannot take this prompt now, if it cannot.
 fn exclusion(prompt: &Prompt, snapshot: &BackendSnapshot) -> Option<Exclusion> {
     match (&snapshot.health, prompt) {
-        (BackendHealth::Stopped { reason }, _) => Some(Exclusion::Stopped { reason: Arc::clone(reason) }),
+        (BackendHealth::Stopped { reason } | BackendHealth::Unreachable { reason }, _) => {
+            Some(Exclusion::Stopped { reason: Arc::clone(reason) })
+        }
         (BackendHealth::Draining, _) => Some(Exclusion::Draining),
-        (_, Prompt::Chat(_)) if !snapshot.capabilities.chat => Some(Exclusion::NoChat),
+        (_, Prompt::Chat(_)) if !snapshot.capabilities.features.contains(&Feature::Chat) => {
+            Some(Exclusion::NoChat)
+        }
         (BackendHealth::Ready | BackendHealth::Overdue { .. }, _) => None,
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spillway_types::ModelId;
 
-use crate::{BackendId, BoxError, Excluded};
+use crate::{BackendId, BoxError, Excluded, FallBack, UpstreamError};
 
 /// Why a backend did not serve a request.
 ///
@@ -67,6 +67,10 @@ pub enum BackendError {
         backend: BackendId,
     },
 
+    /// A server that is not ours refused or broke.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+
     /// The backend broke while serving. `tokens_sent` tells whether the client has seen anything.
     #[error("backend `{backend}` failed after {tokens_sent} tokens")]
     Failed {
@@ -93,6 +97,10 @@ impl BackendError {
     /// A stream is never replayed once the client has seen a token: the text could change.
     pub fn retry(&self) -> Retry {
         match self {
+            Self::Upstream(error) => match error.class.treatment().fall_back {
+                FallBack::Never => Retry::Never,
+                FallBack::Always | FallBack::ToLargerContext => Retry::OnAnotherBackend,
+            },
             Self::QueueFull { .. }
             | Self::QueueTooLong { .. }
             | Self::ShuttingDown { .. }

@@ -14,11 +14,22 @@
 mod backend;
 mod candidates;
 mod error;
+mod privacy;
+mod request;
+mod route;
 mod router;
 mod snapshot;
+mod upstream;
 
 pub use backend::{Backend, BackendId, BoxError, BoxFuture, TokenStream};
 pub use candidates::{Candidate, Candidates, Decision, Excluded, Exclusion, Reason, pick};
 pub use error::{BackendError, NoCandidate, Retry, RouteError, RouterConfigError};
+pub use privacy::{Boundary, ContentRules, InvalidContentRule, Label, LabelSource, Privacy};
+pub use request::{Chosen, Feature, Needs, RouteRequest};
+pub use route::{
+    AttemptSettings, BreakerSettings, Confidence, HardPrompts, OverflowSettings, Preference, ResidencyRules,
+    Route, RouteId, RouterSettings, Shadow, SplitPart, VariantId,
+};
 pub use router::{Routed, Router};
-pub use snapshot::{BackendHealth, BackendLoad, BackendSnapshot, Capabilities};
+pub use snapshot::{BackendHealth, BackendLoad, BackendSnapshot, Capabilities, EngineState, Residency};
+pub use upstream::{CoolDown, ErrorClass, FallBack, Progress, Treatment, UpstreamError};

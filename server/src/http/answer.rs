@@ -3,7 +3,9 @@
 use futures::stream::{Stream, StreamExt};
 use spillway_api::openai::{FinishReason as WireReason, PromptTokensDetails, StopReason, Usage as WireUsage};
 use spillway_router::{BackendError, TokenStream};
-use spillway_types::{AnswerToken, FinishReason, GenerateEvent, PromptText, StopMatch, Usage};
+use spillway_types::{
+    AnswerToken, FinishReason, GenerateEvent, PromptText, ReasoningDelta, StopMatch, ToolCallDelta, Usage,
+};
 
 /// A step of an answer that goes well.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +16,10 @@ pub(crate) enum AnswerEvent {
     PromptScored { choice: u32, tokens: Vec<AnswerToken> },
     /// New text of a choice, and its tokens. The text may be empty while it is held back.
     Text { choice: u32, text: String, tokens: Vec<AnswerToken> },
+    /// More of what the model thinks.
+    Reasoning(ReasoningDelta),
+    /// More of a call that the model makes.
+    ToolCall(ToolCallDelta),
     /// A choice is complete.
     Finished { choice: u32, end: ChoiceEnd },
     /// All choices are complete; nothing follows.
@@ -123,6 +129,8 @@ impl Reader {
                 let (choice, text, tokens) = (delta.choice, delta.text, delta.tokens);
                 Some(Ok(AnswerEvent::Text { choice, text, tokens }))
             }
+            GenerateEvent::Reasoning(delta) => Some(Ok(AnswerEvent::Reasoning(delta))),
+            GenerateEvent::ToolCall(delta) => Some(Ok(AnswerEvent::ToolCall(delta))),
             GenerateEvent::Finished { choice, reason, stop } => Some(self.finished(choice, reason, stop)),
             GenerateEvent::Done(_) if self.num_unfinished > 0 => {
                 Some(Err(AnswerError::Protocol { fault: "left choices unfinished" }))
@@ -145,6 +153,8 @@ impl Reader {
         let reason = match reason {
             FinishReason::Stop => WireReason::Stop,
             FinishReason::Length => WireReason::Length,
+            FinishReason::ToolCalls => WireReason::ToolCalls,
+            FinishReason::ContentFilter => WireReason::ContentFilter,
             FinishReason::Aborted => return Err(AnswerError::Aborted),
             FinishReason::Failed => return Err(AnswerError::Failed { choice }),
         };
@@ -252,6 +262,7 @@ pub(crate) async fn collect(stream: TokenStream, expected: Expected) -> Result<W
                 choice.text.push_str(&text);
                 choice.tokens.extend(tokens);
             }
+            AnswerEvent::Reasoning(_) | AnswerEvent::ToolCall(_) => {}
             AnswerEvent::Finished { choice, end } => {
                 choices.get_mut(choice as usize).ok_or(unknown)?.end = Some(end);
             }

@@ -126,7 +126,10 @@ impl ChunkFormat for ChatChunks {
     fn event(&mut self, event: AnswerEvent) -> Vec<String> {
         match event {
             // Only whole answers hold what is known of a prompt.
-            AnswerEvent::Prompt { .. } | AnswerEvent::PromptScored { .. } => Vec::new(),
+            AnswerEvent::Prompt { .. }
+            | AnswerEvent::PromptScored { .. }
+            | AnswerEvent::Reasoning(_)
+            | AnswerEvent::ToolCall(_) => Vec::new(),
             AnswerEvent::Text { text, tokens, .. }
                 if text.is_empty() && (self.params.sampling.logprobs.is_none() || tokens.is_empty()) =>
             {

@@ -170,6 +170,8 @@ impl ChunkFormat for CompletionChunks {
                 }
                 vec![self.text(choice, &text, logprobs)]
             }
+            // A plain text is continued by text alone.
+            AnswerEvent::Reasoning(_) | AnswerEvent::ToolCall(_) => Vec::new(),
             AnswerEvent::Finished { choice, end } => {
                 let choice = CompletionChunkChoice {
                     index: choice,

@@ -6,7 +6,9 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use spillway_api::openai::{ErrorBody, ErrorDetail};
-use spillway_router::{BackendError, Excluded, Exclusion, NoCandidate, RouteError};
+use spillway_router::{
+    BackendError, ErrorClass, Excluded, Exclusion, NoCandidate, RouteError, UpstreamError,
+};
 
 use crate::http::answer::AnswerError;
 use crate::http::request_error::RequestError;
@@ -23,6 +25,7 @@ pub(crate) enum ErrorStatus {
     UnsupportedMediaType,
     TooManyRequests,
     InternalServerError,
+    BadGateway,
     ServiceUnavailable,
     GatewayTimeout,
 }
@@ -39,6 +42,7 @@ impl ErrorStatus {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -48,7 +52,7 @@ impl ErrorStatus {
     fn kind(self) -> &'static str {
         match self {
             Self::TooManyRequests => "rate_limit_error",
-            Self::InternalServerError | Self::ServiceUnavailable => "server_error",
+            Self::InternalServerError | Self::BadGateway | Self::ServiceUnavailable => "server_error",
             Self::GatewayTimeout => "timeout_error",
             Self::BadRequest
             | Self::Unauthorized
@@ -101,6 +105,34 @@ impl ApiError {
     /// The server is up but cannot serve now.
     pub(crate) fn not_ready(message: impl Into<String>) -> Self {
         Self::new(ErrorStatus::ServiceUnavailable, Some("not_ready"), message)
+    }
+
+    /// A server that is not ours refused or broke, and nobody else could help.
+    fn upstream(error: &UpstreamError, message: String) -> Self {
+        use ErrorClass as C;
+        let status = match error.class {
+            C::InvalidRequest | C::ContextTooLong => ErrorStatus::BadRequest,
+            C::Throttled | C::QuotaExceeded => ErrorStatus::TooManyRequests,
+            C::ModelNotReady | C::Unavailable | C::Connect => ErrorStatus::ServiceUnavailable,
+            C::ModelTimeout | C::FirstTokenTimeout | C::IdleTimeout | C::TotalTimeout => {
+                ErrorStatus::GatewayTimeout
+            }
+            C::Internal
+            | C::ModelError
+            | C::AccessDenied
+            | C::Credentials
+            | C::NotFound
+            | C::ConnectionLost
+            | C::Malformed
+            | C::EmptyAnswer
+            | C::MissingEnd
+            | C::MalformedOutput => ErrorStatus::BadGateway,
+        };
+        let told = Self::new(status, Some(error.class.as_str()), message);
+        match error.retry_after {
+            Some(retry_after) => told.retry_after(retry_after),
+            None => told,
+        }
     }
 
     /// Something is wrong in the server itself.
@@ -225,6 +257,7 @@ impl From<BackendError> for ApiError {
                 Self::new(ErrorStatus::TooManyRequests, Some("queue_full"), message).retry_after(retry_after)
             }
             BackendError::ShuttingDown { .. } => Self::shutting_down(),
+            BackendError::Upstream(error) => Self::upstream(&error, message),
             BackendError::Failed { source, .. } => {
                 tracing::error!(error = %message, cause = %source, "backend failed");
                 Self::new(ErrorStatus::InternalServerError, Some("backend_failed"), message)

@@ -7,7 +7,7 @@ use axum::response::Response;
 use futures::future::try_join_all;
 use futures::stream::StreamExt;
 use spillway_router::{BackendId, Reason, TokenStream};
-use spillway_types::{GenerateEvent, GenerateRequest, ModelId, Prompt, SamplingParams, Seed};
+use spillway_types::{GenerateEvent, GenerateRequest, ModelId, OutputFormat, Prompt, SamplingParams, Seed};
 
 use crate::http::answer::Expected;
 use crate::http::contained::contain;
@@ -146,6 +146,8 @@ fn request(state: &AppState, model: &ModelId, prompt: Prompt, params: &Generatio
             seed: params.seed.map_or_else(|| state.ids().seed(request_id), Seed),
             ..params.sampling.clone()
         },
+        format: OutputFormat::Text,
+        reasoning_effort: None,
         priority: params.priority,
         cache_salt: params.cache_salt.clone(),
     }

@@ -21,6 +21,9 @@ pub(crate) async fn ready(State(state): State<AppState>) -> Result<Json<Value>, 
                 faults.push(format!("the step of backend `{id}` has run for {:.1} s", since.as_secs_f64()));
             }
             BackendHealth::Draining => faults.push(format!("backend `{id}` is shutting down")),
+            BackendHealth::Unreachable { reason } => {
+                faults.push(format!("backend `{id}` cannot be reached: {reason}"));
+            }
             BackendHealth::Stopped { reason } => faults.push(format!("backend `{id}` has stopped: {reason}")),
         }
     }

@@ -38,6 +38,14 @@ fn renumber(event: GenerateEvent, first_choice: u32) -> GenerateEvent {
         GenerateEvent::PromptScored { choice, tokens } => {
             GenerateEvent::PromptScored { choice: first_choice + choice, tokens }
         }
+        GenerateEvent::Reasoning(mut delta) => {
+            delta.choice += first_choice;
+            GenerateEvent::Reasoning(delta)
+        }
+        GenerateEvent::ToolCall(mut delta) => {
+            delta.choice += first_choice;
+            GenerateEvent::ToolCall(delta)
+        }
         GenerateEvent::Finished { choice, reason, stop } => {
             GenerateEvent::Finished { choice: first_choice + choice, reason, stop }
         }
@@ -56,6 +64,7 @@ impl Stream for Joined {
             };
             self.usage.prompt_tokens += event.prompt_tokens;
             self.usage.cached_tokens += event.cached_tokens;
+            self.usage.cache_write_tokens += event.cache_write_tokens;
             self.usage.completion_tokens += event.completion_tokens;
             self.num_open -= 1;
             if self.num_open == 0 {
@@ -75,7 +84,7 @@ mod tests {
 
     fn answer(text: &str, prompt_tokens: u32) -> TokenStream {
         let delta = TextDelta { choice: 1, text: text.to_owned(), tokens: Vec::new() };
-        let usage = Usage { prompt_tokens, cached_tokens: 1, completion_tokens: 2 };
+        let usage = Usage { prompt_tokens, cached_tokens: 1, cache_write_tokens: 3, completion_tokens: 2 };
         Box::pin(stream::iter([
             Ok(GenerateEvent::Delta(delta)),
             Ok(GenerateEvent::Finished { choice: 1, reason: FinishReason::Stop, stop: None }),
@@ -94,7 +103,7 @@ mod tests {
         }
         choices.sort_unstable();
         assert_eq!(choices, [(1, "a"), (3, "b")]);
-        let total = Usage { prompt_tokens: 7, cached_tokens: 2, completion_tokens: 4 };
+        let total = Usage { prompt_tokens: 7, cached_tokens: 2, cache_write_tokens: 6, completion_tokens: 4 };
         assert!(matches!(events.last(), Some(Ok(GenerateEvent::Done(usage))) if *usage == total));
         assert_eq!(events.iter().filter(|event| matches!(event, Ok(GenerateEvent::Done(_)))).count(), 1);
     }

@@ -99,6 +99,10 @@ pub enum FinishReason {
     Stop,
     /// The limit of tokens or the context length was reached.
     Length,
+    /// The model calls functions.
+    ToolCalls,
+    /// A filter ended it.
+    ContentFilter,
 }
 
 /// Tokens of one request, as they are billed.

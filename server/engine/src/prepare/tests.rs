@@ -19,7 +19,14 @@ fn text() -> TextPipeline {
 /// A model with room for 64 tokens.
 fn card() -> ModelCard {
     let end_tokens = Arc::from([MODEL_END]);
-    ModelCard { id: ModelId::new("tied"), max_model_len: 64, vocab_size: 512, end_tokens }
+    ModelCard {
+        id: ModelId::new("tied"),
+        max_model_len: 64,
+        vocab_size: 512,
+        block_tokens: 16,
+        max_num_seqs: 8,
+        end_tokens,
+    }
 }
 
 fn greedy() -> SamplingParams {

@@ -81,7 +81,12 @@ fn summary(events: &[Result<GenerateEvent, EngineError>]) -> String {
     let mut ends = String::new();
     for event in events {
         let end = match event {
-            Ok(GenerateEvent::Started { prompt_tokens }) => format!(" started {prompt_tokens}"),
+            Ok(GenerateEvent::Started { prompt_tokens }) => {
+                format!(" started {}", prompt_tokens.expect("an engine knows it"))
+            }
+            Ok(event @ (GenerateEvent::Reasoning(_) | GenerateEvent::ToolCall(_))) => {
+                panic!("an engine makes text alone: {event:?}")
+            }
             Ok(GenerateEvent::Prompt { prompt, .. }) => format!(" prompt {:?}", prompt.text),
             Ok(GenerateEvent::PromptScored { tokens, .. }) => format!(" scored {}", tokens.len()),
             Ok(GenerateEvent::Delta(delta)) => {

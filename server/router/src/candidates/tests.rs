@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use spillway_types::{ChatEnd, ChatPrompt};
+use spillway_types::ChatPrompt;
 
 use super::*;
-use crate::{BackendLoad, Capabilities};
+use crate::{BackendLoad, Capabilities, Feature};
 
-const CHAT: Prompt =
-    Prompt::Chat(ChatPrompt { messages: Vec::new(), end: ChatEnd::AssistantTurn, arguments: None });
+const CHAT: Prompt = Prompt::Chat(ChatPrompt::new(Vec::new()));
 const TEXT: Prompt = Prompt::Text(String::new());
 
 fn candidate(backend_idx: usize, id: &str, num_waiting: u32, num_running: u32) -> Candidate {
@@ -16,9 +15,9 @@ fn candidate(backend_idx: usize, id: &str, num_waiting: u32, num_running: u32) -
         backend_idx,
         id: BackendId::new(id),
         snapshot: BackendSnapshot {
-            load: BackendLoad { num_running, num_waiting, kv_cache_usage: None },
+            load: BackendLoad { num_running, num_waiting, kv_cache_usage: None, engine: None },
             health: BackendHealth::Ready,
-            capabilities: Capabilities { models: Arc::from([ModelId::new("tiny")]), chat: true },
+            capabilities: Arc::new(Capabilities::inside(ModelId::new("tiny"), [Feature::Chat])),
         },
     }
 }
@@ -66,7 +65,7 @@ fn an_overdue_backend_still_takes_requests() {
 #[test]
 fn a_conversation_needs_a_chat_template_and_plain_text_does_not() {
     let mut base_model = candidate(0, "local", 0, 0);
-    base_model.snapshot.capabilities.chat = false;
+    base_model.snapshot.capabilities = Arc::new(Capabilities::inside(ModelId::new("tiny"), []));
     assert!(candidates("tiny", &TEXT, vec![base_model.clone()]).is_ok());
     let error = candidates("tiny", &CHAT, vec![base_model]).expect_err("no template");
     assert!(error.to_string().ends_with("`local` has no chat template"), "{error}");

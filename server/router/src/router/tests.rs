@@ -1,10 +1,12 @@
 //! Routing over backends that answer from memory.
 
 use futures::executor::block_on;
-use spillway_types::{GenerateEvent, Priority, RequestId, Sampling, SamplingParams, Seed, Usage};
+use spillway_types::{
+    GenerateEvent, OutputFormat, Priority, RequestId, Sampling, SamplingParams, Seed, Usage,
+};
 
 use super::*;
-use crate::{BackendError, BackendHealth, BackendLoad, BoxFuture, Capabilities};
+use crate::{BackendError, BackendHealth, BackendLoad, BoxFuture, Capabilities, Feature};
 
 struct FakeBackend {
     id: BackendId,
@@ -21,7 +23,7 @@ impl Backend for FakeBackend {
         BackendSnapshot {
             load: BackendLoad { num_waiting: self.num_waiting, ..BackendLoad::default() },
             health: BackendHealth::Ready,
-            capabilities: Capabilities { models: Arc::from([self.model.clone()]), chat: true },
+            capabilities: Arc::new(Capabilities::inside(self.model.clone(), [Feature::Chat])),
         }
     }
 
@@ -43,6 +45,8 @@ fn request(model: &str) -> GenerateRequest {
         prompt: Prompt::Text("hello".to_owned()),
         truncation: None,
         params: SamplingParams::new(Sampling::Greedy, Seed(0)),
+        format: OutputFormat::Text,
+        reasoning_effort: None,
         priority: Priority::Normal,
         cache_salt: None,
     }

@@ -15,7 +15,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 use spillway_router::{
     Backend, BackendError, BackendHealth, BackendId, BackendLoad, BackendSnapshot, BoxFuture, Capabilities,
-    TokenStream,
+    Feature, TokenStream,
 };
 use spillway_types::{
     AnswerToken, FinishReason, GenerateEvent, GenerateRequest, ModelId, Prompt, TextDelta, TokenId, Usage,
@@ -58,7 +58,10 @@ impl Backend for FakeBackend {
         BackendSnapshot {
             load: BackendLoad::default(),
             health: self.health.clone(),
-            capabilities: Capabilities { models: Arc::from([ModelId::new("tiny")]), chat: self.chat },
+            capabilities: Arc::new(Capabilities::inside(
+                ModelId::new("tiny"),
+                self.chat.then_some(Feature::Chat),
+            )),
         }
     }
 
@@ -215,7 +218,7 @@ pub(super) type Item = Result<GenerateEvent, BackendError>;
 
 #[expect(clippy::unnecessary_wraps, reason = "scripts are lists of stream items")]
 pub(super) fn started() -> Item {
-    Ok(GenerateEvent::Started { prompt_tokens: 5 })
+    Ok(GenerateEvent::Started { prompt_tokens: Some(5) })
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "scripts are lists of stream items")]
@@ -234,7 +237,12 @@ pub(super) fn finished(choice: u32, reason: FinishReason) -> Item {
 
 #[expect(clippy::unnecessary_wraps, reason = "scripts are lists of stream items")]
 pub(super) fn done(completion_tokens: u32) -> Item {
-    Ok(GenerateEvent::Done(Usage { prompt_tokens: 5, cached_tokens: 4, completion_tokens }))
+    Ok(GenerateEvent::Done(Usage {
+        prompt_tokens: 5,
+        cached_tokens: 4,
+        cache_write_tokens: 0,
+        completion_tokens,
+    }))
 }
 
 /// "Hello" and the choice's number, for every choice; the tokens of the choices come in turn.
