@@ -7,7 +7,12 @@ use spillway_types::ChatPrompt;
 use super::*;
 use crate::{BackendLoad, Capabilities, Feature};
 
-const CHAT: Prompt = Prompt::Chat(ChatPrompt::new(Vec::new()));
+const CHAT: Prompt = Prompt::Chat(ChatPrompt {
+    messages: Vec::new(),
+    end: spillway_types::ChatEnd::AssistantTurn,
+    arguments: None,
+    tools: None,
+});
 const TEXT: Prompt = Prompt::Text(String::new());
 
 fn candidate(backend_idx: usize, id: &str, num_waiting: u32, num_running: u32) -> Candidate {
