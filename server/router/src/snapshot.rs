@@ -90,6 +90,8 @@ pub struct Capabilities {
     pub context_tokens: Option<u32>,
     /// Most tokens of an answer, if that is known.
     pub max_output_tokens: Option<u32>,
+    /// Most tokens of an answer to a request that does not say, if it has such a limit.
+    pub default_max_tokens: Option<u32>,
     /// What its tokens cost; free ones cost nothing.
     pub prices: TokenPrices,
     /// Where it computes, if an operator may care.
@@ -107,6 +109,7 @@ impl Capabilities {
             features: features.into_iter().collect(),
             context_tokens: None,
             max_output_tokens: None,
+            default_max_tokens: None,
             prices: TokenPrices::default(),
             residency: None,
             tokens_per_minute: None,
