@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 use environment::Environment;
 
-pub use api_keys::ApiKeys;
+pub use api_keys::{ApiKeys, ClientKey};
 pub use cli::{
     BenchCommand, CheckForm, Command, CutModel, GpuReport, GpuSelftest, SelftestShapes, flags_markdown, parse,
 };

@@ -1,10 +1,13 @@
-//! The keys that clients show, kept as digests only.
+//! The keys that clients show, kept as digests only, and what is known of whoever shows one.
 //!
 //! Digests have one length and are compared without a branch, all of them each time: neither the time nor anything
 //! that is printed tells of a key.
 
+use std::sync::Arc;
+
 use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConstantTimeEq as _};
+use spillway_router::Privacy;
+use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::ConfigError;
 use super::raw::Secret;
@@ -12,11 +15,27 @@ use super::raw::Secret;
 /// At least one key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKeys {
-    digests: Vec<[u8; 32]>,
+    keys: Vec<KnownKey>,
+}
+
+/// A key, and whose it is.
+#[derive(Clone, PartialEq, Eq)]
+struct KnownKey {
+    digest: [u8; 32],
+    client: ClientKey,
+}
+
+/// What is known of whoever shows a key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClientKey {
+    /// Its name in logs, metrics and the ledger; absent for a key without one.
+    pub name: Option<Arc<str>>,
+    /// What its requests are, whatever else is said of them; absent if the key says nothing.
+    pub privacy: Option<Privacy>,
 }
 
 impl ApiKeys {
-    /// The keys, if there are any.
+    /// Keys without names, if there are any.
     ///
     /// # Errors
     ///
@@ -28,31 +47,36 @@ impl ApiKeys {
                 return Err(ConfigError::BadKey { number });
             }
         }
-        let digests: Vec<_> = keys.iter().map(|key| digest(key.reveal().as_bytes())).collect();
-        Ok((!digests.is_empty()).then_some(Self { digests }))
+        let known =
+            |key: &Secret| KnownKey { digest: digest(key.reveal().as_bytes()), client: ClientKey::default() };
+        let keys: Vec<_> = keys.iter().map(known).collect();
+        Ok((!keys.is_empty()).then_some(Self { keys }))
     }
 
-    /// Whether `shown` is one of the keys.
-    pub fn accept(&self, shown: &[u8]) -> bool {
+    /// Whose key `shown` is, if it is one; of equal keys the last.
+    pub fn find(&self, shown: &[u8]) -> Option<&ClientKey> {
         let shown = digest(shown);
-        let is_key = |found: Choice, key: &[u8; 32]| found | key.ct_eq(&shown);
-        self.digests.iter().fold(Choice::from(0), is_key).into()
+        // One more than the place of the key; 0 is none.
+        let found = self.keys.iter().zip(1_u32..).fold(0_u32, |found, (key, number)| {
+            u32::conditional_select(&found, &number, key.digest.ct_eq(&shown))
+        });
+        self.keys.get(found.checked_sub(1)? as usize).map(|key| &key.client)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.digests.len()
+        self.keys.len()
     }
 
     /// Never: without keys there is no list of them.
     pub fn is_empty(&self) -> bool {
-        self.digests.is_empty()
+        self.keys.is_empty()
     }
 }
 
 impl std::fmt::Debug for ApiKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ApiKeys({})", self.digests.len())
+        write!(f, "ApiKeys({})", self.keys.len())
     }
 }
 
@@ -71,11 +95,21 @@ mod tests {
     #[test]
     fn every_key_is_accepted_and_nothing_else() {
         let keys = keys(&["sk-one", "sk-two"]).expect("they are fine").expect("there are two");
-        assert!(keys.accept(b"sk-one") && keys.accept(b"sk-two"));
+        assert!(keys.find(b"sk-one").is_some() && keys.find(b"sk-two").is_some());
         for other in ["", "sk-", "sk-onE", "sk-one ", "sk-onesk-two", "sk-three"] {
-            assert!(!keys.accept(other.as_bytes()), "{other}");
+            assert_eq!(keys.find(other.as_bytes()), None, "{other}");
         }
         assert_eq!(format!("{keys:?}"), "ApiKeys(2)");
+    }
+
+    #[test]
+    fn a_key_tells_whose_it_is() {
+        let client = |name: &str| ClientKey { name: Some(Arc::from(name)), privacy: Some(Privacy::Private) };
+        let known = |key: &str, name: &str| KnownKey { digest: digest(key.as_bytes()), client: client(name) };
+        let keys = ApiKeys { keys: vec![known("sk-one", "ann"), known("sk-two", "bob")] };
+        assert_eq!(keys.find(b"sk-one"), Some(&client("ann")));
+        assert_eq!(keys.find(b"sk-two"), Some(&client("bob")));
+        assert_eq!(keys.find(b"sk-three"), None);
     }
 
     #[test]

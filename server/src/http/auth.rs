@@ -1,10 +1,12 @@
-//! Asks for a key, where keys are set: as OpenAI's clients send it, or in `x-api-key`.
+//! Asks for a key, where keys are set: as OpenAI's clients send it, or in `x-api-key`. Endpoints get to know whose it is
+//! as a [`ClientKey`] among the request's extensions.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::config::{ApiKeys, ClientKey};
 use crate::http::error::ApiError;
 use crate::http::request_error::RequestError;
 use crate::http::state::AppState;
@@ -12,15 +14,25 @@ use crate::http::state::AppState;
 /// The scheme of `Authorization`, with the blank after it.
 const BEARER: &[u8] = b"bearer ";
 
-/// Lets a request through that shows one of the keys.
-pub(crate) async fn check(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let Some(keys) = &state.parts().api_keys else { return next.run(request).await };
-    let refusal = match shown(request.headers()) {
-        Some(key) if keys.accept(key) => return next.run(request).await,
-        Some(_) => RequestError::WrongKey,
-        None => RequestError::NoKey,
+/// Lets a request through that shows one of the keys, or any if no keys are set.
+pub(crate) async fn check(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let client = match &state.parts().api_keys {
+        None => Ok(ClientKey::default()),
+        Some(keys) => client(keys, request.headers()),
     };
-    ApiError::from(refusal).into_response()
+    match client {
+        Ok(client) => {
+            request.extensions_mut().insert(client);
+            next.run(request).await
+        }
+        Err(refusal) => ApiError::from(refusal).into_response(),
+    }
+}
+
+/// Whose key a request shows.
+fn client(keys: &ApiKeys, headers: &HeaderMap) -> Result<ClientKey, RequestError> {
+    let key = shown(headers).ok_or(RequestError::NoKey)?;
+    keys.find(key).cloned().ok_or(RequestError::WrongKey)
 }
 
 /// The key that a request shows.
