@@ -1,0 +1,221 @@
+//! The nouns of the ledger: a call before it is made, how it ended, and its row.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use spillway_types::{ModelId, Usage, Usd};
+
+use crate::time::UnixMs;
+
+/// A call's number in the ledger. Never given twice, not even by another process to the same file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub(super) i64);
+
+impl CallId {
+    pub(crate) fn from_row(id: i64) -> Self {
+        Self(id)
+    }
+
+    /// The number, as it is in the file.
+    pub fn get(self) -> i64 {
+        self.0
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What is known of a call before it is made. Names are shared: the config's strings are not copied for each call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The request's name in logs.
+    pub request: Arc<str>,
+    /// Which attempt at the request this is, from 1.
+    pub attempt: u32,
+    /// Name of the client's key, if keys have names.
+    pub key: Option<Arc<str>>,
+    /// Name of the route.
+    pub route: Arc<str>,
+    /// Name of the backend.
+    pub backend: Arc<str>,
+    /// The model as the backend knows it.
+    pub model: ModelId,
+    /// The word of the request's privacy.
+    pub privacy: &'static str,
+    /// The part of a split, if there is one.
+    pub variant: Option<Arc<str>>,
+    /// When it was about to be made.
+    pub started_at: UnixMs,
+    /// Tokens of the prompt, as far as known beforehand.
+    pub estimated_prompt_tokens: u32,
+    /// Most tokens that may be generated, if there is a limit.
+    pub max_tokens: Option<u32>,
+}
+
+/// A call that will cost something, and the most that it can cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// The call.
+    pub call: Call,
+    /// What it is charged until it is settled.
+    pub amount: Usd,
+}
+
+/// How a call ended, in the words of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The answer is complete.
+    Ok,
+    /// The client went away.
+    Cancelled,
+    /// It was given up before its first byte, and another backend serves the request.
+    FellBack,
+    /// It failed, with an error of this class.
+    Failed(Cow<'static, str>),
+}
+
+impl Outcome {
+    /// The word in the file.
+    pub(crate) fn to_word(&self) -> Cow<'_, str> {
+        match self {
+            Self::Ok => "ok".into(),
+            Self::Cancelled => "cancelled".into(),
+            Self::FellBack => "fell_back".into(),
+            Self::Failed(class) => format!("failed:{class}").into(),
+        }
+    }
+
+    /// Reads the word.
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "ok" => Some(Self::Ok),
+            "cancelled" => Some(Self::Cancelled),
+            "fell_back" => Some(Self::FellBack),
+            _ => word.strip_prefix("failed:").map(|class| Self::Failed(class.to_owned().into())),
+        }
+    }
+}
+
+/// What a call turned out to be: it is paid for, if only in part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Tokens, as the backend counted them.
+    pub usage: Usage,
+    /// What it cost.
+    pub cost: Usd,
+    /// What the strong model would have cost. On the call that served the request, and on no other of its attempts.
+    pub strong_cost: Option<Usd>,
+    /// The provider's name for the call.
+    pub provider_request_id: Option<String>,
+    /// When it ended.
+    pub settled_at: UnixMs,
+    /// From start to end.
+    pub latency_ms: u64,
+}
+
+/// The end of a call that nobody has to pay for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refund {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The provider's name for the call, if it got that far.
+    pub provider_request_id: Option<String>,
+    /// When it ended.
+    pub settled_at: UnixMs,
+    /// From start to end.
+    pub latency_ms: u64,
+}
+
+/// A call that needed no reservation, told when it is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinishedCall {
+    /// The call.
+    pub call: Call,
+    /// How it ended.
+    pub settlement: Settlement,
+}
+
+/// Where a call is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallState {
+    /// Under way, and charged at its reservation.
+    Open,
+    /// Over, and charged at its cost.
+    Settled,
+    /// Over, and charged nothing.
+    Refunded,
+    /// Nobody could tell how it ended: it stays charged at its reservation.
+    Unsettled,
+}
+
+impl CallState {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Settled => "settled",
+            Self::Refunded => "refunded",
+            Self::Unsettled => "unsettled",
+        }
+    }
+
+    /// Reads the word.
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        [Self::Open, Self::Settled, Self::Refunded, Self::Unsettled]
+            .into_iter()
+            .find(|state| state.as_str() == word)
+    }
+}
+
+/// A row of the ledger, as it is read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallRow {
+    /// Its number.
+    pub id: CallId,
+    /// The request's name in logs.
+    pub request: String,
+    /// Which attempt at the request it is, from 1.
+    pub attempt: u32,
+    /// Name of the client's key.
+    pub key: Option<String>,
+    /// Name of the route.
+    pub route: String,
+    /// Name of the backend.
+    pub backend: String,
+    /// The model as the backend knows it.
+    pub model: String,
+    /// The word of the request's privacy.
+    pub privacy: String,
+    /// The part of a split.
+    pub variant: Option<String>,
+    /// When it was about to be made.
+    pub started_at: UnixMs,
+    /// What was reserved for it.
+    pub reserved: Usd,
+    /// Tokens of the prompt, as far as known beforehand.
+    pub estimated_prompt_tokens: u32,
+    /// Most tokens that might be generated.
+    pub max_tokens: Option<u32>,
+    /// Where it is in its life.
+    pub state: CallState,
+    /// How it ended, if anybody can tell.
+    pub outcome: Option<Outcome>,
+    /// Tokens, once it is settled.
+    pub usage: Option<Usage>,
+    /// What it costs, as far as known: its reservation until it is settled.
+    pub charged: Usd,
+    /// What the strong model would have cost.
+    pub strong_cost: Option<Usd>,
+    /// The provider's name for the call.
+    pub provider_request_id: Option<String>,
+    /// When it ended.
+    pub settled_at: Option<UnixMs>,
+    /// From start to end.
+    pub latency_ms: Option<u64>,
+}
