@@ -27,7 +27,7 @@ pub use finish::FinishReason;
 pub use ids::{ModelId, RequestId, SeqId, StepId, TokenId};
 pub use json::JsonText;
 pub use logprobs::{InvalidTopLogprobs, Ranking, ScoredToken, TokenLogprob, TopLogprobs};
-pub use money::{TokenPrices, Usd};
+pub use money::{LongPromptPrices, TokenPrices, Usd};
 pub use penalties::{Penalties, TokenBias, TokenConstraints};
 pub use priority::Priority;
 pub use request::{

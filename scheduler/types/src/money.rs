@@ -92,6 +92,23 @@ pub struct TokenPrices {
     pub cache_read: Option<Usd>,
     /// Of the prompt, written to the provider's cache; as `input` if absent.
     pub cache_write: Option<Usd>,
+    /// What takes the place of all these where the prompt is long, if that makes a difference.
+    pub long_prompt: Option<LongPromptPrices>,
+}
+
+/// What a million tokens of each kind cost in a call whose prompt is long: all its tokens, not only those beyond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongPromptPrices {
+    /// A prompt of more tokens is long.
+    pub above_tokens: u32,
+    /// As of a short prompt, [`TokenPrices::input`].
+    pub input: Usd,
+    /// As of a short prompt, [`TokenPrices::output`].
+    pub output: Usd,
+    /// As of a short prompt, [`TokenPrices::cache_read`].
+    pub cache_read: Option<Usd>,
+    /// As of a short prompt, [`TokenPrices::cache_write`].
+    pub cache_write: Option<Usd>,
 }
 
 impl TokenPrices {
@@ -102,19 +119,36 @@ impl TokenPrices {
 
     /// The price of a call.
     pub fn cost(&self, usage: &Usage) -> Usd {
-        let plain = usage.prompt_tokens.saturating_sub(usage.cached_tokens + usage.cache_write_tokens);
+        let prices = self.of_prompt(usage.prompt_tokens);
+        let plain =
+            usage.prompt_tokens.saturating_sub(usage.cached_tokens.saturating_add(usage.cache_write_tokens));
         round_up([
-            (plain, self.input),
-            (usage.cached_tokens, self.cache_read.unwrap_or(self.input)),
-            (usage.cache_write_tokens, self.cache_write.unwrap_or(self.input)),
-            (usage.completion_tokens, self.output),
+            (plain, prices.input),
+            (usage.cached_tokens, prices.cache_read.unwrap_or(prices.input)),
+            (usage.cache_write_tokens, prices.cache_write.unwrap_or(prices.input)),
+            (usage.completion_tokens, prices.output),
         ])
     }
 
     /// The most that a call can cost: every prompt token at its dearest, and all `max_tokens` generated.
     pub fn reservation(&self, prompt_tokens: u32, max_tokens: u32) -> Usd {
-        let dearest = self.input.max(self.cache_write.unwrap_or(self.input));
-        round_up([(prompt_tokens, dearest), (max_tokens, self.output)])
+        let prices = self.of_prompt(prompt_tokens);
+        let dearest = prices.input.max(prices.cache_write.unwrap_or(prices.input));
+        round_up([(prompt_tokens, dearest), (max_tokens, prices.output)])
+    }
+
+    /// The prices of a call with a prompt of so many tokens.
+    fn of_prompt(&self, prompt_tokens: u32) -> Self {
+        match self.long_prompt {
+            Some(long) if prompt_tokens > long.above_tokens => Self {
+                input: long.input,
+                output: long.output,
+                cache_read: long.cache_read,
+                cache_write: long.cache_write,
+                long_prompt: None,
+            },
+            _ => *self,
+        }
     }
 }
 
@@ -149,6 +183,7 @@ mod tests {
             output: dollars("5"),
             cache_read: Some(dollars("0.1")),
             cache_write: Some(dollars("1.25")),
+            long_prompt: None,
         };
         let usage =
             Usage { prompt_tokens: 1000, cached_tokens: 400, cache_write_tokens: 100, completion_tokens: 10 };
@@ -157,5 +192,27 @@ mod tests {
         let one = Usage { prompt_tokens: 1, ..Usage::default() };
         assert_eq!(TokenPrices { input: Usd::from_nanos(1), ..prices }.cost(&one), Usd::from_nanos(1));
         assert_eq!(prices.reservation(1000, 10), dollars("0.0013"));
+    }
+
+    #[test]
+    fn a_long_prompt_has_prices_of_its_own_for_all_its_tokens() {
+        let long_prompt = LongPromptPrices {
+            above_tokens: 100_000,
+            input: dollars("0.5"),
+            output: dollars("2.5"),
+            cache_read: Some(dollars("0.05")),
+            cache_write: None,
+        };
+        let prices = TokenPrices {
+            input: dollars("0.1"),
+            output: dollars("0.5"),
+            long_prompt: Some(long_prompt),
+            ..TokenPrices::default()
+        };
+        let usage = |prompt_tokens| Usage { prompt_tokens, completion_tokens: 1000, ..Usage::default() };
+        assert_eq!(prices.cost(&usage(100_000)), dollars("0.0105"));
+        assert_eq!(prices.cost(&usage(100_001)), dollars("0.0525005"));
+        assert_eq!(prices.reservation(100_000, 1000), dollars("0.0105"));
+        assert_eq!(prices.reservation(200_000, 1000), dollars("0.1025"));
     }
 }
