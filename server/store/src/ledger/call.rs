@@ -48,6 +48,8 @@ pub struct Call {
     pub privacy: &'static str,
     /// The part of a split, if there is one.
     pub variant: Option<Arc<str>>,
+    /// The word for why it is made: to serve, as a hedge, as a shadow.
+    pub purpose: &'static str,
     /// When it was about to be made.
     pub started_at: UnixMs,
     /// Tokens of the prompt, as far as known beforehand.
@@ -69,12 +71,12 @@ pub struct Reservation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The answer is complete.
-    Ok,
-    /// The client went away.
+    Answered,
+    /// It was given up, by the client or for another backend.
     Cancelled,
-    /// It was given up before its first byte, and another backend serves the request.
-    FellBack,
-    /// It failed, with an error of this class.
+    /// It broke off with an error of this code, when it may have been billed already.
+    Broken(Cow<'static, str>),
+    /// It failed with an error of this code, before anything that is billed.
     Failed(Cow<'static, str>),
 }
 
@@ -82,20 +84,27 @@ impl Outcome {
     /// The word in the file.
     pub(crate) fn to_word(&self) -> Cow<'_, str> {
         match self {
-            Self::Ok => "ok".into(),
+            Self::Answered => "answered".into(),
             Self::Cancelled => "cancelled".into(),
-            Self::FellBack => "fell_back".into(),
-            Self::Failed(class) => format!("failed:{class}").into(),
+            Self::Broken(code) => format!("broken:{code}").into(),
+            Self::Failed(code) => format!("failed:{code}").into(),
         }
     }
 
     /// Reads the word.
     pub(crate) fn from_word(word: &str) -> Option<Self> {
         match word {
-            "ok" => Some(Self::Ok),
+            "answered" => Some(Self::Answered),
             "cancelled" => Some(Self::Cancelled),
-            "fell_back" => Some(Self::FellBack),
-            _ => word.strip_prefix("failed:").map(|class| Self::Failed(class.to_owned().into())),
+            _ => {
+                let (kind, code) = word.split_once(':')?;
+                let code = Cow::Owned(code.to_owned());
+                match kind {
+                    "broken" => Some(Self::Broken(code)),
+                    "failed" => Some(Self::Failed(code)),
+                    _ => None,
+                }
+            }
         }
     }
 }
@@ -115,8 +124,10 @@ pub struct Settlement {
     pub provider_request_id: Option<String>,
     /// When it ended.
     pub settled_at: UnixMs,
+    /// From start to first content, if there was any.
+    pub ttft_ms: Option<u64>,
     /// From start to end.
-    pub latency_ms: u64,
+    pub duration_ms: u64,
 }
 
 /// The end of a call that nobody has to pay for.
@@ -129,7 +140,7 @@ pub struct Refund {
     /// When it ended.
     pub settled_at: UnixMs,
     /// From start to end.
-    pub latency_ms: u64,
+    pub duration_ms: u64,
 }
 
 /// A call that needed no reservation, told when it is over.
@@ -194,6 +205,8 @@ pub struct CallRow {
     pub privacy: String,
     /// The part of a split.
     pub variant: Option<String>,
+    /// The word for why it was made.
+    pub purpose: String,
     /// When it was about to be made.
     pub started_at: UnixMs,
     /// What was reserved for it.
@@ -216,6 +229,8 @@ pub struct CallRow {
     pub provider_request_id: Option<String>,
     /// When it ended.
     pub settled_at: Option<UnixMs>,
+    /// From start to first content.
+    pub ttft_ms: Option<u64>,
     /// From start to end.
-    pub latency_ms: Option<u64>,
+    pub duration_ms: Option<u64>,
 }

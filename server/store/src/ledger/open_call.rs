@@ -49,22 +49,30 @@ impl OpenCall {
         self.id
     }
 
+    /// Hands over the duty to close it to whoever gets its number: see [`Ledger::settle`](super::Ledger::settle).
+    /// Nothing closes a call whose number is lost but the end of the process.
+    pub fn into_id(mut self) -> CallId {
+        self.if_dropped = IfDropped::Nothing;
+        self.id
+    }
+
     /// The call is over and has its price.
     pub fn settle(mut self, settlement: Settlement) {
         self.if_dropped = IfDropped::Nothing;
-        self.close(Command::Settle { id: self.id, settlement: Box::new(settlement) });
+        close(&self.queue, self.id, Command::Settle { id: self.id, settlement: Box::new(settlement) });
     }
 
     /// The call is over, and nobody has to pay for it.
     pub fn refund(mut self, refund: Refund) {
         self.if_dropped = IfDropped::Nothing;
-        self.close(Command::Refund { id: self.id, refund: Box::new(refund) });
+        close(&self.queue, self.id, Command::Refund { id: self.id, refund: Box::new(refund) });
     }
+}
 
-    fn close(&self, command: Command) {
-        if self.queue.push(command, Hurry::No).is_err() {
-            tracing::warn!(call = %self.id, "the store closed before a call did: it stays charged at its reservation");
-        }
+/// Sends a call's end on its way. Its place in the queue was taken by its reservation.
+pub(super) fn close(queue: &Queue<Command>, id: CallId, end: Command) {
+    if queue.push(end, Hurry::No).is_err() {
+        tracing::warn!(call = %id, "the store closed before a call did: it stays charged at its reservation");
     }
 }
 
@@ -74,16 +82,16 @@ impl Drop for OpenCall {
             IfDropped::Nothing => {}
             IfDropped::GiveUp => {
                 tracing::warn!(call = %self.id, "a call was dropped unsettled: it stays charged at its reservation");
-                self.close(Command::GiveUp { id: self.id });
+                close(&self.queue, self.id, Command::GiveUp { id: self.id });
             }
             IfDropped::Refund { started_at } => {
                 let refund = Refund {
                     outcome: Outcome::Cancelled,
                     provider_request_id: None,
                     settled_at: started_at,
-                    latency_ms: 0,
+                    duration_ms: 0,
                 };
-                self.close(Command::Refund { id: self.id, refund: Box::new(refund) });
+                close(&self.queue, self.id, Command::Refund { id: self.id, refund: Box::new(refund) });
             }
         }
     }

@@ -12,9 +12,10 @@ use crate::error::StoreError;
 use crate::time::UnixMs;
 
 const COLUMNS: &str = "
-    id, request, attempt, key, route, backend, model, privacy, variant, started_at_ms, reserved_nanos,
+    id, request, attempt, key, route, backend, model, privacy, variant, purpose, started_at_ms, reserved_nanos,
     estimated_prompt_tokens, max_tokens, state, outcome, prompt_tokens, cache_read_tokens, cache_write_tokens,
-    completion_tokens, charged_nanos, strong_nanos, provider_request_id, settled_at_ms, latency_ms";
+    completion_tokens, charged_nanos, strong_nanos, provider_request_id, settled_at_ms, ttft_ms,
+    duration_ms";
 
 /// Reads a ledger. Its methods wait for the disk: [`Ledger::read`](super::Ledger::read) is for async code.
 #[derive(Debug)]
@@ -91,6 +92,7 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<CallRow> {
         model: row.get("model")?,
         privacy: row.get("privacy")?,
         variant: row.get("variant")?,
+        purpose: row.get("purpose")?,
         started_at: UnixMs(row.get("started_at_ms")?),
         reserved: usd(row.get("reserved_nanos")?),
         estimated_prompt_tokens: row.get("estimated_prompt_tokens")?,
@@ -102,7 +104,8 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<CallRow> {
         strong_cost: row.get::<_, Option<i64>>("strong_nanos")?.map(usd),
         provider_request_id: row.get("provider_request_id")?,
         settled_at: row.get::<_, Option<i64>>("settled_at_ms")?.map(UnixMs),
-        latency_ms: row.get::<_, Option<i64>>("latency_ms")?.map(|ms| ms as u64),
+        ttft_ms: row.get::<_, Option<i64>>("ttft_ms")?.map(|ms| ms as u64),
+        duration_ms: row.get::<_, Option<i64>>("duration_ms")?.map(|ms| ms as u64),
     })
 }
 

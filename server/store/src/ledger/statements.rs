@@ -9,10 +9,10 @@ use crate::time::UnixMs;
 
 const RESERVE: &str = "
     INSERT INTO calls (
-        request, attempt, key, route, backend, model, privacy, variant, started_at_ms, reserved_nanos,
+        request, attempt, key, route, backend, model, privacy, variant, purpose, started_at_ms, reserved_nanos,
         estimated_prompt_tokens, max_tokens, state, charged_nanos
     ) VALUES (
-        :request, :attempt, :key, :route, :backend, :model, :privacy, :variant, :started_at_ms, :reserved_nanos,
+        :request, :attempt, :key, :route, :backend, :model, :privacy, :variant, :purpose, :started_at_ms, :reserved_nanos,
         :estimated_prompt_tokens, :max_tokens, 'open', :reserved_nanos
     )";
 
@@ -21,19 +21,20 @@ const SETTLE: &str = "
         state = 'settled', outcome = :outcome, charged_nanos = :charged_nanos, strong_nanos = :strong_nanos,
         prompt_tokens = :prompt_tokens, cache_read_tokens = :cache_read_tokens,
         cache_write_tokens = :cache_write_tokens, completion_tokens = :completion_tokens,
-        provider_request_id = :provider_request_id, settled_at_ms = :settled_at_ms, latency_ms = :latency_ms
+        provider_request_id = :provider_request_id, settled_at_ms = :settled_at_ms, ttft_ms = :ttft_ms, duration_ms = :duration_ms
     WHERE id = :id AND state = 'open'";
 
 const RECORD: &str = "
     INSERT INTO calls (
-        request, attempt, key, route, backend, model, privacy, variant, started_at_ms, reserved_nanos,
+        request, attempt, key, route, backend, model, privacy, variant, purpose, started_at_ms, reserved_nanos,
         estimated_prompt_tokens, max_tokens, state, outcome, charged_nanos, strong_nanos, prompt_tokens,
-        cache_read_tokens, cache_write_tokens, completion_tokens, provider_request_id, settled_at_ms, latency_ms
+        cache_read_tokens, cache_write_tokens, completion_tokens, provider_request_id, settled_at_ms, ttft_ms,
+        duration_ms
     ) VALUES (
-        :request, :attempt, :key, :route, :backend, :model, :privacy, :variant, :started_at_ms, 0,
+        :request, :attempt, :key, :route, :backend, :model, :privacy, :variant, :purpose, :started_at_ms, 0,
         :estimated_prompt_tokens, :max_tokens, 'settled', :outcome, :charged_nanos, :strong_nanos, :prompt_tokens,
         :cache_read_tokens, :cache_write_tokens, :completion_tokens, :provider_request_id, :settled_at_ms,
-        :latency_ms
+        :ttft_ms, :duration_ms
     )";
 
 /// Keeps the newest row: the next one's number follows from it, so that no number is ever given twice.
@@ -68,7 +69,7 @@ impl<'c> Statements<'c> {
             refund: connection.prepare(
                 "UPDATE calls SET state = 'refunded', outcome = :outcome, charged_nanos = 0,
                      provider_request_id = :provider_request_id, settled_at_ms = :settled_at_ms,
-                     latency_ms = :latency_ms
+                     duration_ms = :duration_ms
                  WHERE id = :id AND state = 'open'",
             )?,
             give_up: connection
@@ -102,11 +103,11 @@ impl<'c> Statements<'c> {
 
     pub(crate) fn reserve(&mut self, reservation: &Reservation) -> Result<i64, StoreError> {
         let Reservation { call, amount } = reservation;
-        let Call { request, attempt, key, route, backend, model, privacy, variant, .. } = call;
+        let Call { request, attempt, key, route, backend, model, privacy, variant, purpose, .. } = call;
         self.reserve
             .execute(named_params! {
                 ":request": request, ":attempt": attempt, ":key": key, ":route": route, ":backend": backend,
-                ":model": model.as_str(), ":privacy": privacy, ":variant": variant,
+                ":model": model.as_str(), ":privacy": privacy, ":variant": variant, ":purpose": purpose,
                 ":started_at_ms": call.started_at.0, ":reserved_nanos": nanos(*amount)?,
                 ":estimated_prompt_tokens": call.estimated_prompt_tokens, ":max_tokens": call.max_tokens,
             })
@@ -123,7 +124,7 @@ impl<'c> Statements<'c> {
             ":prompt_tokens": usage.prompt_tokens, ":cache_read_tokens": usage.cached_tokens,
             ":cache_write_tokens": usage.cache_write_tokens, ":completion_tokens": usage.completion_tokens,
             ":provider_request_id": settlement.provider_request_id,
-            ":settled_at_ms": settlement.settled_at.0, ":latency_ms": settlement.latency_ms as i64,
+            ":settled_at_ms": settlement.settled_at.0, ":ttft_ms": settlement.ttft_ms.map(|ms| ms as i64), ":duration_ms": settlement.duration_ms as i64,
         });
         expect_one_row(changed, id, "settle a call")
     }
@@ -132,7 +133,7 @@ impl<'c> Statements<'c> {
         let changed = self.refund.execute(named_params! {
             ":id": id.0, ":outcome": refund.outcome.to_word(),
             ":provider_request_id": refund.provider_request_id,
-            ":settled_at_ms": refund.settled_at.0, ":latency_ms": refund.latency_ms as i64,
+            ":settled_at_ms": refund.settled_at.0, ":duration_ms": refund.duration_ms as i64,
         });
         expect_one_row(changed, id, "refund a call")
     }
@@ -144,12 +145,12 @@ impl<'c> Statements<'c> {
 
     pub(crate) fn record(&mut self, finished: &FinishedCall) -> Result<i64, StoreError> {
         let FinishedCall { call, settlement } = finished;
-        let Call { request, attempt, key, route, backend, model, privacy, variant, .. } = call;
+        let Call { request, attempt, key, route, backend, model, privacy, variant, purpose, .. } = call;
         let Settlement { usage, .. } = settlement;
         self.record
             .execute(named_params! {
                 ":request": request, ":attempt": attempt, ":key": key, ":route": route, ":backend": backend,
-                ":model": model.as_str(), ":privacy": privacy, ":variant": variant,
+                ":model": model.as_str(), ":privacy": privacy, ":variant": variant, ":purpose": purpose,
                 ":started_at_ms": call.started_at.0,
                 ":estimated_prompt_tokens": call.estimated_prompt_tokens, ":max_tokens": call.max_tokens,
                 ":outcome": settlement.outcome.to_word(), ":charged_nanos": nanos(settlement.cost)?,
@@ -158,7 +159,7 @@ impl<'c> Statements<'c> {
                 ":cache_write_tokens": usage.cache_write_tokens,
                 ":completion_tokens": usage.completion_tokens,
                 ":provider_request_id": settlement.provider_request_id,
-                ":settled_at_ms": settlement.settled_at.0, ":latency_ms": settlement.latency_ms as i64,
+                ":settled_at_ms": settlement.settled_at.0, ":ttft_ms": settlement.ttft_ms.map(|ms| ms as i64), ":duration_ms": settlement.duration_ms as i64,
             })
             .map(|num_rows| num_rows as i64)
             .map_err(|source| StoreError::failed("record a call", source))

@@ -24,6 +24,7 @@ fn call(request: &str, started_at: UnixMs) -> Call {
         model: ModelId::new("us.anthropic.claude-haiku-4-5-20251001-v1:0"),
         privacy: "standard",
         variant: None,
+        purpose: "serve",
         started_at,
         estimated_prompt_tokens: 1200,
         max_tokens: Some(500),
@@ -36,7 +37,7 @@ fn reservation(request: &str, amount: &str) -> Reservation {
 
 fn settlement(cost: &str) -> Settlement {
     Settlement {
-        outcome: Outcome::Ok,
+        outcome: Outcome::Answered,
         usage: Usage {
             prompt_tokens: 1210,
             cached_tokens: 1000,
@@ -47,7 +48,8 @@ fn settlement(cost: &str) -> Settlement {
         strong_cost: Some(usd("0.03")),
         provider_request_id: Some("7a1c".to_owned()),
         settled_at: START.plus_ms(900),
-        latency_ms: 900,
+        ttft_ms: Some(300),
+        duration_ms: 900,
     }
 }
 
@@ -56,7 +58,7 @@ fn refund() -> Refund {
         outcome: Outcome::Failed("throttled".into()),
         provider_request_id: None,
         settled_at: START.plus_ms(20),
-        latency_ms: 20,
+        duration_ms: 20,
     }
 }
 
@@ -90,6 +92,7 @@ async fn a_call_is_charged_its_reservation_until_it_is_settled() {
         model: "us.anthropic.claude-haiku-4-5-20251001-v1:0".to_owned(),
         privacy: "standard".to_owned(),
         variant: None,
+        purpose: "serve".to_owned(),
         started_at: START,
         reserved: usd("0.0088"),
         estimated_prompt_tokens: 1200,
@@ -101,7 +104,8 @@ async fn a_call_is_charged_its_reservation_until_it_is_settled() {
         strong_cost: None,
         provider_request_id: None,
         settled_at: None,
-        latency_ms: None,
+        ttft_ms: None,
+        duration_ms: None,
     };
     assert_eq!(row(&ledger, id).await, expected);
     assert_eq!(open_reservations(&ledger).await, OpenReservations { num_calls: 1, reserved: usd("0.0088") });
@@ -109,13 +113,14 @@ async fn a_call_is_charged_its_reservation_until_it_is_settled() {
     open.settle(settlement("0.0021"));
     let settled = CallRow {
         state: CallState::Settled,
-        outcome: Some(Outcome::Ok),
+        outcome: Some(Outcome::Answered),
         usage: Some(settlement("0").usage),
         charged: usd("0.0021"),
         strong_cost: Some(usd("0.03")),
         provider_request_id: Some("7a1c".to_owned()),
         settled_at: Some(START.plus_ms(900)),
-        latency_ms: Some(900),
+        ttft_ms: Some(300),
+        duration_ms: Some(900),
         ..expected
     };
     assert_eq!(row(&ledger, id).await, settled);
@@ -143,6 +148,21 @@ async fn a_dropped_call_stays_charged() {
     drop(open);
     let row = row(&ledger, id).await;
     assert_eq!((row.state, row.charged, row.outcome), (CallState::Unsettled, usd("0.5"), None));
+}
+
+#[tokio::test]
+async fn a_call_known_by_its_number_is_closed_once_and_gives_its_place_back_once() {
+    let store = Store::in_memory(1).expect("opens");
+    let ledger = store.ledger();
+    let id = ledger.reserve(reservation("r-1", "0.5")).await.expect("reserved").into_id();
+    ledger.settle(id, settlement("0.25"));
+    ledger.refund(id, refund());
+    ledger.settle(id, settlement("0.125"));
+    let row = row(&ledger, id).await;
+    assert_eq!((row.state, row.charged), (CallState::Settled, usd("0.25")));
+    let second = ledger.reserve(reservation("r-2", "0.5")).await.expect("there is one place");
+    assert!(matches!(ledger.reserve(reservation("r-3", "1")).await, Err(StoreError::Full { .. })));
+    second.refund(refund());
 }
 
 #[tokio::test]
@@ -310,7 +330,7 @@ async fn savings_count_failed_attempts_against_what_the_strong_model_would_have_
     let ledger = store.ledger();
     let local = settlement("0");
     ledger.record(FinishedCall { call: call("r-1", START), settlement: local.clone() }).expect("room");
-    let failed = Settlement { outcome: Outcome::FellBack, strong_cost: None, ..settlement("0.01") };
+    let failed = Settlement { outcome: Outcome::Cancelled, strong_cost: None, ..settlement("0.01") };
     ledger.record(FinishedCall { call: call("r-1", START), settlement: failed }).expect("room");
     ledger.flush().await.expect("written");
     let savings = ledger.read(|reader| reader.savings(TimeRange::ALL)).await.expect("read");

@@ -13,13 +13,15 @@ CREATE TABLE calls (
     privacy TEXT NOT NULL,
     -- The part of a split, if there is one.
     variant TEXT,
+    -- Why the call was made: serve, hedge, shadow.
+    purpose TEXT NOT NULL,
     started_at_ms INTEGER NOT NULL,
     reserved_nanos INTEGER NOT NULL,
     estimated_prompt_tokens INTEGER NOT NULL,
     max_tokens INTEGER,
     -- open: under way. settled: paid as told. refunded: nothing was paid. unsettled: nobody could tell; stays charged.
     state TEXT NOT NULL CHECK (state IN ('open', 'settled', 'refunded', 'unsettled')),
-    -- ok, cancelled, fell_back or failed:CLASS; absent where nobody could tell.
+    -- answered, cancelled, broken:CODE or failed:CODE; absent where nobody could tell.
     outcome TEXT,
     prompt_tokens INTEGER,
     -- Of the prompt's tokens: read from and written to the provider's cache.
@@ -32,7 +34,9 @@ CREATE TABLE calls (
     strong_nanos INTEGER,
     provider_request_id TEXT,
     settled_at_ms INTEGER,
-    latency_ms INTEGER
+    -- From start to first content, and to the end.
+    ttft_ms INTEGER,
+    duration_ms INTEGER
 ) STRICT;
 
 CREATE INDEX calls_by_start ON calls (started_at_ms);

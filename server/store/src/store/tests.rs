@@ -31,6 +31,7 @@ fn reservation(nanos: u64) -> Reservation {
         model: ModelId::new("amazon.nova-lite-v1:0"),
         privacy: "standard",
         variant: None,
+        purpose: "serve",
         started_at: UnixMs(1_795_420_065_000),
         estimated_prompt_tokens: 10,
         max_tokens: None,

@@ -16,6 +16,7 @@ fn call(request: &str) -> Call {
         model: ModelId::new("demo"),
         privacy: "private",
         variant: None,
+        purpose: "serve",
         started_at: UnixMs(0),
         estimated_prompt_tokens: 1,
         max_tokens: None,
@@ -24,13 +25,14 @@ fn call(request: &str) -> Call {
 
 fn record(request: &str) -> Command {
     let settlement = Settlement {
-        outcome: Outcome::Ok,
+        outcome: Outcome::Answered,
         usage: Usage::default(),
         cost: Usd::ZERO,
         strong_cost: None,
         provider_request_id: None,
         settled_at: UnixMs(1),
-        latency_ms: 1,
+        ttft_ms: None,
+        duration_ms: 1,
     };
     Command::Record { finished: Box::new(FinishedCall { call: call(request), settlement }) }
 }
