@@ -1,8 +1,8 @@
-//! Durable state in one SQLite file: migrations, one writer, the ledger of calls.
+//! Durable state in one SQLite file: migrations, one writer, the ledger of calls; and the price table.
 //!
 //! [`Store`] owns the file and the one thread that writes to it. [`Ledger`] is its async side: reservations wait for
 //! their commit, everything else is written within milliseconds, many in one transaction. [`LedgerReader`] reads beside
-//! the writer.
+//! the writer. [`PriceTable`] knows what tokens cost; it is data, shipped in the binary and overridable.
 //!
 //! A killed process loses nothing that was committed: see `database.rs`. Money is [`spillway_types::Usd`], whole
 //! nano-dollars. Nothing here reads a clock: callers tell the time.
@@ -13,6 +13,7 @@ mod database;
 mod error;
 mod ledger;
 mod migrations;
+mod prices;
 mod queue;
 mod store;
 mod time;
@@ -23,5 +24,6 @@ pub use ledger::{
     Call, CallId, CallRow, CallState, FinishedCall, Ledger, LedgerReader, OpenCall, OpenReservations,
     Outcome, Projection, Refund, Reservation, Savings, Settlement, Spend, SpendBy, TimeRange,
 };
+pub use prices::{Billing, CacheTtl, Price, PriceFileError, PriceKey, PriceTable, Tier};
 pub use store::{Store, StoreConfig};
 pub use time::{Month, UnixMs};
