@@ -21,16 +21,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use spillway_backends::LocalBackend;
 use spillway_models::ModelSource;
-use spillway_router::{Backend, BackendError, BackendId, Router};
+use spillway_router::{
+    Backend, BackendError, BackendId, ContentRules, Route, RouteId, Router, RouterParts, RouterSettings,
+};
 use spillway_types::{Prompt, TokenId};
 
 use crate::config::{ApiKeys, Command, CutModel, HttpConfig, LogConfig, ModelChoice, ServeConfig};
 use crate::http::{
-    self, AppState, HttpLimits, HttpParts, Lifecycle, MetricsPlace, ModelText, ServedModel, WallClock,
+    self, AppState, HttpLimits, HttpParts, Lifecycle, MetricsPlace, ModelText, Routing, ServedModel,
+    WallClock,
 };
 use crate::model_store::{self, Pulled};
+use crate::routing::{NoLedger, RouterMetrics, TokioRuntime};
 use closing::{Closing, EngineLeft};
 use device::DeviceError;
 use listen::{Port, Tls};
@@ -91,26 +96,41 @@ fn serve(config: &ServeConfig) -> anyhow::Result<()> {
         engine::start(config, device, &source, &clock)?;
 
     let local = Arc::new(LocalBackend::new(BackendId::new(LOCAL_BACKEND), handle.clone()));
-    let router = Router::new(vec![Arc::clone(&local) as Arc<dyn Backend>])?;
+    let (router_runtime, _tasks) = TokioRuntime::start();
+    let mut route = Route::to(RouteId::new("local"), handle.card().id.clone(), BackendId::new(LOCAL_BACKEND));
+    route.models.extend(config.model.aliases.iter().cloned());
+    let router = Router::new(RouterParts {
+        backends: vec![Arc::clone(&local) as Arc<dyn Backend>],
+        routes: vec![route],
+        settings: RouterSettings::default(),
+        runtime: Arc::new(router_runtime),
+        ledger: Arc::new(NoLedger),
+        observer: Arc::new(RouterMetrics),
+        gain: None,
+        memory: Arc::default(),
+    })?;
     let lifecycle = Lifecycle::default();
     let model = ServedModel {
         id: handle.card().id.clone(),
         aliases: config.model.aliases.clone(),
         created: clock(),
-        max_model_len: handle.card().max_model_len,
+        max_model_len: Some(handle.card().max_model_len),
         defaults,
-        text: local,
+        text: Some(local),
     };
     let state = AppState::new(HttpParts {
-        router,
-        models: vec![model],
+        routing: ArcSwap::from_pointee(Routing {
+            router,
+            models: vec![model],
+            api_keys: config.security.api_keys.clone(),
+            content_rules: ContentRules::none(),
+        }),
         limits: http_limits(&config.http),
         metrics_place: if config.http.admin.is_some() {
             MetricsPlace::AdminPort
         } else {
             MetricsPlace::EveryPort
         },
-        api_keys: config.security.api_keys.clone(),
         allowed_origins: config.security.allowed_origins.clone(),
         keep_alive: KEEP_ALIVE,
         metrics: metrics.clone(),

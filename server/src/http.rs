@@ -48,7 +48,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use lifecycle::Lifecycle;
 pub(crate) use state::{
-    AppState, HttpLimits, HttpParts, MetricsPlace, ModelText, SamplingDefaults, ServedModel, WallClock,
+    AppState, HttpLimits, HttpParts, MetricsPlace, ModelText, Routing, SamplingDefaults, ServedModel,
+    WallClock,
 };
 
 use crate::http::error::ApiError;

@@ -8,3 +8,4 @@ pub mod config;
 mod http;
 mod model_store;
 pub mod model_text;
+mod routing;

@@ -21,8 +21,9 @@ pub struct TokenizeRequest {
 pub struct TokenizeResponse {
     /// Number of tokens.
     pub count: usize,
-    /// Most tokens of a prompt and its answer together.
-    pub max_model_len: u32,
+    /// Most tokens of a prompt and its answer together; absent if that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_model_len: Option<u32>,
     /// The token ids.
     pub tokens: Vec<u32>,
 }

@@ -139,6 +139,7 @@ fn state(load: &EngineLoad, engine: &EngineHandle) -> EngineState {
         queued_prompt_tokens: load.num_queued_prompt_tokens,
         prefill_tokens_per_second: load.prefill_tokens_per_second,
         decode_tokens_per_second: load.decode_tokens_per_second,
+        requests_per_second: load.requests_per_second,
         prefix_hit_rate: (load.prefix_hits as f64 / queries).min(1.0),
         block_tokens: engine.card().block_tokens,
         num_blocks: load.num_blocks,
@@ -196,7 +197,7 @@ fn backend_error(backend: &BackendId, model: &ModelId, error: EngineError, token
 
 #[cfg(test)]
 mod tests {
-    use spillway_router::Retry;
+    use spillway_router::FallBack;
 
     use super::*;
 
@@ -217,7 +218,7 @@ mod tests {
         ] {
             let message = error.to_string();
             let converted = converted(error, 0);
-            assert_eq!(converted.retry(), Retry::Never);
+            assert_eq!(converted.treatment().fall_back, FallBack::Never);
             assert!(
                 matches!(&converted, BackendError::InvalidRequest { param: p, message: m } if *p == param && *m == message),
                 "{converted:?}"
@@ -241,8 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_engine_counts_what_was_sent() {
-        assert_eq!(converted(EngineError::Stopped, 0).retry(), Retry::OnAnotherBackend);
-        assert_eq!(converted(EngineError::Stopped, 3).retry(), Retry::Never);
+    fn a_broken_engine_is_left_for_another() {
+        assert_eq!(converted(EngineError::Stopped, 0).treatment().fall_back, FallBack::Always);
     }
 }

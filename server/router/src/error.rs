@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use spillway_types::ModelId;
 
-use crate::{BackendId, BoxError, Excluded, FallBack, UpstreamError};
+use crate::{BackendId, BoxError, CoolDown, Excluded, FallBack, Progress, RouteId, Treatment, UpstreamError};
 
 /// Why a backend did not serve a request.
 ///
-/// The router reads [`retry`](Self::retry); only `server::http::error` makes a status of it.
+/// The router reads its [`treatment`](Self::treatment); only `server::http::error` makes a status of it.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     /// No backend of this model could take the prompt; the client must shorten it.
@@ -84,28 +84,37 @@ pub enum BackendError {
     },
 }
 
-/// What the router may do about a [`BackendError`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// The client must hear of it.
-    Never,
-    /// Another backend may serve the request.
-    OnAnotherBackend,
-}
-
 impl BackendError {
-    /// A stream is never replayed once the client has seen a token: the text could change.
-    pub fn retry(&self) -> Retry {
+    /// What may be done about it while the client has seen nothing. An engine of this process is never left alone for an
+    /// error: its health tells.
+    pub fn treatment(&self) -> Treatment {
+        let local = |fall_back| Treatment { max_retries: 0, fall_back, cool_down: CoolDown::None };
         match self {
-            Self::Upstream(error) => match error.class.treatment().fall_back {
-                FallBack::Never => Retry::Never,
-                FallBack::Always | FallBack::ToLargerContext => Retry::OnAnotherBackend,
+            Self::Upstream(error) => match error.progress {
+                Progress::NothingSent => error.class.treatment(),
+                // Its content was held here and seen by nobody, but asking again would be paid for twice.
+                Progress::ContentSent => Treatment { max_retries: 0, ..error.class.treatment() },
             },
+            Self::PromptTooLong { .. } => local(FallBack::ToLargerContext),
+            Self::InvalidRequest { .. } => local(FallBack::Never),
             Self::QueueFull { .. }
             | Self::QueueTooLong { .. }
             | Self::ShuttingDown { .. }
-            | Self::Failed { tokens_sent: 0, .. } => Retry::OnAnotherBackend,
-            Self::PromptTooLong { .. } | Self::InvalidRequest { .. } | Self::Failed { .. } => Retry::Never,
+            | Self::Failed { .. } => local(FallBack::Always),
+        }
+    }
+
+    /// When the backend may be asked again, if it says.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Upstream(error) => error.retry_after,
+            Self::QueueFull { retry_after, .. } | Self::QueueTooLong { retry_after, .. } => {
+                Some(*retry_after)
+            }
+            Self::PromptTooLong { .. }
+            | Self::InvalidRequest { .. }
+            | Self::ShuttingDown { .. }
+            | Self::Failed { .. } => None,
         }
     }
 }
@@ -150,6 +159,31 @@ pub enum RouterConfigError {
     /// There is no backend.
     #[error("there is no backend to route to: configure at least one")]
     NoBackend,
+    /// There is no route.
+    #[error("there is no route: configure at least one")]
+    NoRoute,
+    /// A route has no target.
+    #[error("route `{route}` has no target: name at least one backend")]
+    NoTarget {
+        /// The route.
+        route: RouteId,
+    },
+    /// A route names a backend that is none of its targets, or none at all.
+    #[error(
+        "route `{route}` names `{id}`, which is none of its targets or no backend: add it or mend the name"
+    )]
+    NotATarget {
+        /// The route.
+        route: RouteId,
+        /// The name.
+        id: BackendId,
+    },
+    /// Two routes answer to one name.
+    #[error("two routes answer to the model `{model}`: give it to one of them")]
+    DuplicateModel {
+        /// The name.
+        model: ModelId,
+    },
     /// Two backends have the same name.
     #[error("two backends are named `{id}`: give each its own name")]
     DuplicateId {
@@ -163,17 +197,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_retried_only_before_the_first_token() {
-        let failed = |tokens_sent| BackendError::Failed {
-            backend: BackendId::new("local"),
-            tokens_sent,
-            source: "broken".into(),
-        };
-        assert_eq!(failed(0).retry(), Retry::OnAnotherBackend);
-        assert_eq!(failed(1).retry(), Retry::Never);
-    }
-
-    #[test]
     fn a_full_queue_names_its_limit_and_when_to_come_back() {
         let error = BackendError::QueueFull {
             backend: BackendId::new("local"),
@@ -181,6 +204,7 @@ mod tests {
             retry_after: Duration::from_secs(3),
         };
         assert_eq!(error.to_string(), "queue of backend `local` is full (1024 waiting): try again in 3 s");
-        assert_eq!(error.retry(), Retry::OnAnotherBackend);
+        assert_eq!(error.treatment().fall_back, FallBack::Always);
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use spillway_types::{ModelId, Usd};
 
-use crate::{BackendId, Label, VariantId};
+use crate::Label;
 
 /// One thing that a request needs and that not every backend has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,13 +121,4 @@ pub struct RouteRequest {
     pub tags: Vec<Arc<str>>,
     /// Whether the answer is streamed.
     pub is_stream: bool,
-}
-
-/// Who a decision is told of: a backend, in the variant of a split if there is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chosen {
-    /// Who serves.
-    pub backend: BackendId,
-    /// In which part of a split.
-    pub variant: Option<VariantId>,
 }

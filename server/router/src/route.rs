@@ -74,6 +74,26 @@ pub struct Route {
     pub max_cost: Option<Usd>,
 }
 
+impl Route {
+    /// A route of one name to one backend inside, and nothing else.
+    pub fn to(id: RouteId, model: ModelId, backend: BackendId) -> Self {
+        Self {
+            id,
+            models: vec![model],
+            default_privacy: Privacy::Private,
+            targets: vec![backend],
+            preference: Preference::Order,
+            slo_ttft: None,
+            overflow: Vec::new(),
+            hard: None,
+            tags: Vec::new(),
+            split: Vec::new(),
+            shadow: None,
+            max_cost: None,
+        }
+    }
+}
+
 /// In which order targets are tried that nothing else tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Preference {

@@ -41,6 +41,8 @@ pub struct EngineState {
     pub prefill_tokens_per_second: Option<f64>,
     /// Tokens generated per second of computing, all sequences together; unknown before there was one.
     pub decode_tokens_per_second: Option<f64>,
+    /// Requests that ended, per second, over the last minute or so.
+    pub requests_per_second: f64,
     /// Share of looked-up prompt tokens that were in the prefix cache, 0 to 1.
     pub prefix_hit_rate: f64,
     /// Tokens that a block of the KV cache holds.

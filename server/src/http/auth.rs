@@ -16,7 +16,7 @@ const BEARER: &[u8] = b"bearer ";
 
 /// Lets a request through that shows one of the keys, or any if no keys are set.
 pub(crate) async fn check(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
-    let client = match &state.parts().api_keys {
+    let client = match &state.routing().api_keys {
         None => Ok(ClientKey::default()),
         Some(keys) => client(keys, request.headers()),
     };

@@ -24,14 +24,15 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, ApiError> {
     let Body { own, generation }: Body<ChatRequest> = extract::body(request, &state.parts().limits).await?;
-    let model = served_model(&state, own.model.as_deref())?;
+    let routing = state.routing();
+    let model = served_model(&routing, own.model.as_deref())?;
     let fields = OwnFields::of_chat(&own)?;
     let params = GenerationParams::check(generation, &fields, &model.defaults)?;
     let prompt = chat_prompt(own)?;
     let echo = if fields.echo { echoed(&prompt.messages) } else { String::new() };
     let head = AnswerHead::new(&state, "chatcmpl", &name, &model.id);
     let prompts = vec![spillway_types::Prompt::Chat(prompt)];
-    let generation = start(&state, &model.id, prompts, &params).await?;
+    let generation = start(&state, &routing.router, &name, &model.id, prompts, &params).await?;
     let mut response = match params.delivery {
         Delivery::Stream { usage } => {
             let format = ChatChunks { head, usage, params, echo };

@@ -25,12 +25,13 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let Body { own, generation }: Body<CompletionRequest> =
         extract::body(request, &state.parts().limits).await?;
-    let model = served_model(&state, own.model.as_deref())?;
+    let routing = state.routing();
+    let model = served_model(&routing, own.model.as_deref())?;
     let fields = OwnFields::of_completion(&own)?;
     let params = GenerationParams::check(generation, &fields, &model.defaults)?;
     let prompts = completion_prompts(own.prompt, params.sampling.n)?;
     let head = AnswerHead::new(&state, "cmpl", &name, &model.id);
-    let generation = start(&state, &model.id, prompts, &params).await?;
+    let generation = start(&state, &routing.router, &name, &model.id, prompts, &params).await?;
     let expected = generation.expected;
     let mut response = match params.delivery {
         Delivery::Stream { usage } => {

@@ -1,7 +1,5 @@
 //! `POST /detokenize`.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::{Request, State};
 use spillway_api::tokenize::{DetokenizeRequest, DetokenizeResponse};
@@ -10,6 +8,7 @@ use spillway_types::TokenId;
 use crate::http::error::ApiError;
 use crate::http::extract;
 use crate::http::generation::served_model;
+use crate::http::request_error::RequestError;
 use crate::http::state::AppState;
 
 /// The text of tokens, special tokens included.
@@ -18,8 +17,9 @@ pub(crate) async fn detokenize(
     request: Request,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
     let body: DetokenizeRequest = extract::body(request, &state.parts().limits).await?;
-    let model = served_model(&state, body.model.as_deref())?;
-    let text = Arc::clone(&model.text);
+    let routing = state.routing();
+    let model = served_model(&routing, body.model.as_deref())?;
+    let text = model.text.clone().ok_or_else(|| RequestError::NoTokenizer { model: model.id.to_string() })?;
     let tokens: Vec<TokenId> = body.tokens.into_iter().map(TokenId).collect();
     let prompt = tokio::task::spawn_blocking(move || text.detokenize(&tokens))
         .await

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use spillway_api::openai::{ErrorBody, ErrorDetail};
 use spillway_router::{
-    BackendError, ErrorClass, Excluded, Exclusion, NoCandidate, RouteError, UpstreamError,
+    BackendError, ErrorClass, Excluded, Exclusion, Feature, NoCandidate, RouteError, UpstreamError,
 };
 
 use crate::http::answer::AnswerError;
@@ -107,6 +107,48 @@ impl ApiError {
         Self::new(ErrorStatus::ServiceUnavailable, Some("not_ready"), message)
     }
 
+    /// Everybody who could serve is left out: for what the request asks, or only for now.
+    fn all_excluded(excluded: &[Excluded], message: String) -> Self {
+        let all = |is: &dyn Fn(&Exclusion) -> bool| {
+            excluded.iter().all(|excluded| excluded.exclusions.iter().any(is))
+        };
+        let lacking =
+            excluded.iter().flat_map(|excluded| &excluded.exclusions).find_map(|exclusion| match exclusion {
+                Exclusion::Lacks(features) => features.first().copied(),
+                _ => None,
+            });
+        if let Some(feature) = lacking
+            && all(&|exclusion| matches!(exclusion, Exclusion::Lacks(_)))
+        {
+            let bad = |code, message| Self::new(ErrorStatus::BadRequest, Some(code), message);
+            return match feature {
+                Feature::Chat => {
+                    let mend = format!("{message}: send a text prompt to /v1/completions instead");
+                    bad("no_chat_template", mend).param("messages")
+                }
+                other => bad("unsupported_parameter", message).param(other.param()),
+            };
+        }
+        let needs_money = |exclusion: &Exclusion| matches!(exclusion, Exclusion::TooExpensive { .. });
+        if all(&needs_money) {
+            return Self::new(ErrorStatus::BadRequest, Some("max_cost_exceeded"), message);
+        }
+        if all(&|exclusion| matches!(exclusion, Exclusion::Draining)) {
+            return Self::shutting_down();
+        }
+        let left =
+            excluded.iter().flat_map(|excluded| &excluded.exclusions).filter_map(
+                |exclusion| match exclusion {
+                    Exclusion::CoolingDown { left } => Some(*left),
+                    _ => None,
+                },
+            );
+        match left.min() {
+            Some(left) => Self::not_ready(message).retry_after(left),
+            None => Self::not_ready(message),
+        }
+    }
+
     /// A server that is not ours refused or broke, and nobody else could help.
     fn upstream(error: &UpstreamError, message: String) -> Self {
         use ErrorClass as C;
@@ -175,6 +217,7 @@ impl From<RequestError> for ApiError {
         let message = error.to_string();
         let bad = |code| Self::new(ErrorStatus::BadRequest, code, message.clone());
         match error {
+            E::NoTokenizer { .. } => bad(Some("no_tokenizer")).param("model"),
             E::NoSuchPath { .. } => Self::new(ErrorStatus::NotFound, Some("unknown_url"), message),
             E::WrongMethod { .. } => {
                 Self::new(ErrorStatus::MethodNotAllowed, Some("method_not_allowed"), message)
@@ -225,19 +268,7 @@ impl From<NoCandidate> for ApiError {
             NoCandidate::UnknownModel { .. } => {
                 Self::new(ErrorStatus::NotFound, Some("model_not_found"), message).param("model")
             }
-            NoCandidate::AllExcluded { excluded, .. } => {
-                let only = |wanted: &Exclusion| {
-                    excluded.iter().all(|Excluded { exclusion, .. }| exclusion == wanted)
-                };
-                if only(&Exclusion::NoChat) {
-                    let mend = format!("{message}: send a text prompt to /v1/completions instead");
-                    Self::new(ErrorStatus::BadRequest, Some("no_chat_template"), mend).param("messages")
-                } else if only(&Exclusion::Draining) {
-                    Self::shutting_down()
-                } else {
-                    Self::not_ready(message)
-                }
-            }
+            NoCandidate::AllExcluded { excluded, .. } => Self::all_excluded(&excluded, message),
         }
     }
 }

@@ -6,7 +6,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use futures::future::try_join_all;
 use futures::stream::StreamExt;
-use spillway_router::{BackendId, Reason, TokenStream};
+use spillway_router::{BackendId, Label, LabelSource, Needs, Privacy, RouteRequest, Router, TokenStream};
 use spillway_types::{GenerateEvent, GenerateRequest, ModelId, OutputFormat, Prompt, SamplingParams, Seed};
 
 use crate::http::answer::Expected;
@@ -16,7 +16,7 @@ use crate::http::error::ApiError;
 use crate::http::joined::join;
 use crate::http::params::GenerationParams;
 use crate::http::request_error::RequestError;
-use crate::http::state::{AppState, ServedModel};
+use crate::http::state::{AppState, Routing, ServedModel};
 
 /// Header that names who served.
 const BACKEND_HEADER: HeaderName = HeaderName::from_static("x-spillway-backend");
@@ -41,7 +41,7 @@ pub(crate) struct Generation {
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     backend: BackendId,
-    reason: Reason,
+    header: String,
 }
 
 impl Route {
@@ -51,7 +51,9 @@ impl Route {
         if let Ok(backend) = HeaderValue::try_from(self.backend.as_str()) {
             headers.insert(BACKEND_HEADER, backend);
         }
-        headers.insert(ROUTE_HEADER, HeaderValue::from_static(self.reason.as_str()));
+        if let Ok(header) = HeaderValue::try_from(&self.header) {
+            headers.insert(ROUTE_HEADER, header);
+        }
     }
 }
 
@@ -78,8 +80,11 @@ impl AnswerHead {
 }
 
 /// The model that a request names, or the only one.
-pub(crate) fn served_model<'a>(state: &'a AppState, name: Option<&str>) -> Result<&'a ServedModel, ApiError> {
-    let models = &state.parts().models;
+pub(crate) fn served_model<'a>(
+    routing: &'a Routing,
+    name: Option<&str>,
+) -> Result<&'a ServedModel, ApiError> {
+    let models = &routing.models;
     let served = || {
         let names = models.iter().flat_map(ServedModel::names).map(|name| format!("`{name}`"));
         names.collect::<Vec<_>>().join(", ")
@@ -99,6 +104,8 @@ pub(crate) fn served_model<'a>(state: &'a AppState, name: Option<&str>) -> Resul
 /// If one is refused, the others are aborted.
 pub(crate) async fn start(
     state: &AppState,
+    router: &Router,
+    name: &RequestName,
     model: &ModelId,
     prompts: Vec<Prompt>,
     params: &GenerationParams,
@@ -109,8 +116,9 @@ pub(crate) async fn start(
     let num_choices_each = params.sampling.n.get();
     let expected = Expected { num_prompts: prompts.len() as u32, num_choices_each, output: params.output };
     // All at once: each waits for the engine's next step. The first refusal drops the others.
-    let router = &state.parts().router;
-    let admissions = prompts.into_iter().map(|prompt| router.generate(request(state, model, prompt, params)));
+    let asked = route_request(name, model);
+    let admissions =
+        prompts.into_iter().map(|prompt| router.serve(&asked, request(state, model, prompt, params)));
     let mut route = None;
     let mut streams = Vec::with_capacity(admissions.len());
     let admitted = tokio::select! {
@@ -119,7 +127,8 @@ pub(crate) async fn start(
         () = state.parts().lifecycle.until_cut_off() => return Err(ApiError::shutting_down()),
     };
     for routed in admitted {
-        route.get_or_insert(Route { backend: routed.backend, reason: routed.reason });
+        let header = routed.decision.header(routed.reason, routed.attempt);
+        route.get_or_insert(Route { backend: routed.backend, header });
         streams.push(routed.stream);
     }
     for stream in &mut streams {
@@ -133,6 +142,22 @@ pub(crate) async fn start(
     let joined = contain(join(streams, num_choices_each), route.backend.clone());
     let stream = cut_off::until(joined, state.parts().lifecycle.until_cut_off(), route.backend.clone());
     Ok(Generation { stream, expected, route })
+}
+
+fn route_request(name: &RequestName, model: &ModelId) -> RouteRequest {
+    RouteRequest {
+        name: Arc::clone(&name.0),
+        model: model.clone(),
+        key: None,
+        label: Label { privacy: Privacy::Private, source: LabelSource::Route },
+        needs: Needs::default(),
+        text: Arc::from(""),
+        max_cost: None,
+        slo_ttft: None,
+        session: None,
+        tags: Vec::new(),
+        is_stream: false,
+    }
 }
 
 fn request(state: &AppState, model: &ModelId, prompt: Prompt, params: &GenerationParams) -> GenerateRequest {

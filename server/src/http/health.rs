@@ -14,7 +14,7 @@ pub(crate) async fn ready(State(state): State<AppState>) -> Result<Json<Value>, 
         return Err(ApiError::shutting_down());
     }
     let mut faults = Vec::new();
-    for (id, snapshot) in state.parts().router.snapshots() {
+    for (id, snapshot) in state.routing().router.snapshots() {
         match snapshot.health {
             BackendHealth::Ready => return Ok(Json(json!({"status": "ok"}))),
             BackendHealth::Overdue { since } => {

@@ -11,8 +11,8 @@ use crate::http::state::{AppState, ServedModel};
 
 /// Lists what is served, under every name.
 pub(crate) async fn list(State(state): State<AppState>) -> Json<ModelList> {
-    let models = state.parts().models.iter();
-    let data = models.flat_map(|model| model.names().map(|name| wire(name, model))).collect();
+    let routing = state.routing();
+    let data = routing.models.iter().flat_map(|model| model.names().map(|name| wire(name, model))).collect();
     Json(ModelList { object: "list".to_owned(), data })
 }
 
@@ -21,7 +21,8 @@ pub(crate) async fn retrieve(
     State(state): State<AppState>,
     Path(id): Path<String>,
 ) -> Result<Json<Model>, ApiError> {
-    let model = served_model(&state, Some(&id))?;
+    let routing = state.routing();
+    let model = served_model(&routing, Some(&id))?;
     Ok(Json(wire(&ModelId::new(id), model)))
 }
 

@@ -28,6 +28,9 @@ pub(crate) enum RequestError {
         limit.as_secs_f64()
     )]
     DeadlineExceeded { limit: Duration },
+    /// The model is served elsewhere, by another tokenizer.
+    #[error("model `{model}` is not served here, so its tokens are not known: name one that is")]
+    NoTokenizer { model: String },
     /// The client stopped in the middle of its body.
     #[error("the body stopped coming for {} s (--client-timeout)", limit.as_secs_f64())]
     BodyStalled { limit: Duration },

@@ -4,8 +4,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
-use spillway_router::{BackendError, Router};
+use spillway_router::{BackendError, ContentRules, Router};
 use spillway_types::{ModelId, Prompt, TokenId};
 use tokio::sync::Semaphore;
 
@@ -18,16 +19,12 @@ pub(crate) type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// What the service is made of.
 pub(crate) struct HttpParts {
-    /// Hands requests to backends.
-    pub(crate) router: Router,
-    /// The models that are listed, tokenised for, and served: at least one.
-    pub(crate) models: Vec<ServedModel>,
+    /// Who is served by whom: replaced whole when the config changes.
+    pub(crate) routing: ArcSwap<Routing>,
     /// How much a request may take.
     pub(crate) limits: HttpLimits,
     /// Which ports tell the metrics.
     pub(crate) metrics_place: MetricsPlace,
-    /// Keys of which a request must show one, if there are any.
-    pub(crate) api_keys: Option<ApiKeys>,
     /// Web sites whose pages may ask.
     pub(crate) allowed_origins: Vec<String>,
     /// Time between the comments that keep an idle stream open.
@@ -38,6 +35,18 @@ pub(crate) struct HttpParts {
     pub(crate) clock: WallClock,
     /// Whether the server is closing, and what is still in flight.
     pub(crate) lifecycle: Lifecycle,
+}
+
+/// Who is served by whom. A request keeps the one that it began with.
+pub(crate) struct Routing {
+    /// Hands requests to backends.
+    pub(crate) router: Router,
+    /// The models that are listed, tokenised for, and served: at least one.
+    pub(crate) models: Vec<ServedModel>,
+    /// Keys of which a request must show one, if there are any.
+    pub(crate) api_keys: Option<ApiKeys>,
+    /// What makes a request private by what it says.
+    pub(crate) content_rules: ContentRules,
 }
 
 /// How much a request may take.
@@ -70,12 +79,12 @@ pub(crate) struct ServedModel {
     pub(crate) aliases: Vec<ModelId>,
     /// When it was loaded, in seconds since 1970.
     pub(crate) created: u64,
-    /// Tokens of prompt and output together.
-    pub(crate) max_model_len: u32,
+    /// Tokens of prompt and output together, if that is known.
+    pub(crate) max_model_len: Option<u32>,
     /// What a request gets that does not say how to sample.
     pub(crate) defaults: SamplingDefaults,
-    /// Its tokenizer.
-    pub(crate) text: Arc<dyn ModelText>,
+    /// Its tokenizer, if it is served here.
+    pub(crate) text: Option<Arc<dyn ModelText>>,
 }
 
 impl ServedModel {
@@ -136,6 +145,11 @@ impl AppState {
     /// The parts.
     pub(crate) fn parts(&self) -> &HttpParts {
         &self.shared.parts
+    }
+
+    /// Who is served by whom at this moment.
+    pub(crate) fn routing(&self) -> Arc<Routing> {
+        self.shared.parts.routing.load_full()
     }
 
     /// Places of requests.

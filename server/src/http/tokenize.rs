@@ -1,7 +1,5 @@
 //! `POST /tokenize`.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::{Request, State};
 use spillway_api::tokenize::{TokenizeRequest, TokenizeResponse};
@@ -20,7 +18,8 @@ pub(crate) async fn tokenize(
     request: Request,
 ) -> Result<Json<TokenizeResponse>, ApiError> {
     let body: TokenizeRequest = extract::body(request, &state.parts().limits).await?;
-    let model = served_model(&state, body.model.as_deref())?;
+    let routing = state.routing();
+    let model = served_model(&routing, body.model.as_deref())?;
     let prompt = match (body.prompt, body.messages) {
         (Some(text), None) => Prompt::Text(text),
         (None, Some(messages)) => Prompt::Chat(conversation(messages)?),
@@ -30,7 +29,7 @@ pub(crate) async fn tokenize(
             return Err(RequestError::invalid("prompt", message).into());
         }
     };
-    let text = Arc::clone(&model.text);
+    let text = model.text.clone().ok_or_else(|| RequestError::NoTokenizer { model: model.id.to_string() })?;
     let tokens = tokio::task::spawn_blocking(move || text.tokenize(&prompt))
         .await
         .map_err(|error| ApiError::internal(error.to_string()))??;

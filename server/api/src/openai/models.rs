@@ -24,6 +24,7 @@ pub struct Model {
     pub owned_by: String,
     /// The name that stands in answers; another one than `id` if that is an alias. vLLM's field.
     pub root: String,
-    /// Most tokens of a prompt and its answer together.
-    pub max_model_len: u32,
+    /// Most tokens of a prompt and its answer together; absent if that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_model_len: Option<u32>,
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -15,7 +16,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 use spillway_router::{
     Backend, BackendError, BackendHealth, BackendId, BackendLoad, BackendSnapshot, BoxFuture, Capabilities,
-    Feature, TokenStream,
+    ContentRules, Feature, Route, RouteId, RouterParts, RouterSettings, TokenStream,
 };
 use spillway_types::{
     AnswerToken, FinishReason, GenerateEvent, GenerateRequest, ModelId, Prompt, TextDelta, TokenId, Usage,
@@ -24,9 +25,10 @@ use tower::ServiceExt;
 
 use crate::config::{ApiKeys, ByteSize};
 use crate::http::{
-    AppState, HttpLimits, HttpParts, Lifecycle, MetricsPlace, ModelText, SamplingDefaults, ServedModel,
-    service,
+    AppState, HttpLimits, HttpParts, Lifecycle, MetricsPlace, ModelText, Routing, SamplingDefaults,
+    ServedModel, service,
 };
+use crate::routing::{NoLedger, RouterMetrics, TokioRuntime};
 
 /// What the backend does with a request.
 pub(super) type Script = dyn Fn(&GenerateRequest) -> Result<Vec<Item>, BackendError> + Send + Sync;
@@ -180,19 +182,21 @@ impl Setup {
         });
         let lifecycle = Lifecycle::default();
         let parts = HttpParts {
-            router: spillway_router::Router::new(vec![Arc::clone(&backend) as Arc<dyn Backend>])
-                .expect("one backend"),
-            models: vec![ServedModel {
-                id: ModelId::new("tiny"),
-                aliases: vec![ModelId::new("small"), ModelId::new("org/tiny")],
-                created: 1_600_000_000,
-                max_model_len: 2048,
-                defaults: self.defaults,
-                text: Arc::new(ByteText),
-            }],
+            routing: ArcSwap::from_pointee(Routing {
+                router: router(Arc::clone(&backend) as Arc<dyn Backend>),
+                models: vec![ServedModel {
+                    id: ModelId::new("tiny"),
+                    aliases: vec![ModelId::new("small"), ModelId::new("org/tiny")],
+                    created: 1_600_000_000,
+                    max_model_len: Some(2048),
+                    defaults: self.defaults,
+                    text: Some(Arc::new(ByteText)),
+                }],
+                api_keys: self.api_keys,
+                content_rules: ContentRules::none(),
+            }),
             limits: self.limits,
             metrics_place: MetricsPlace::EveryPort,
-            api_keys: self.api_keys,
             allowed_origins: self.allowed_origins,
             keep_alive: Duration::from_secs(15),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
@@ -201,6 +205,23 @@ impl Setup {
         };
         Service { router: service(AppState::new(parts)), backend, lifecycle }
     }
+}
+
+/// A router of one backend and one route, that keeps no books.
+fn router(backend: Arc<dyn Backend>) -> spillway_router::Router {
+    let (runtime, _) = TokioRuntime::start();
+    let route = Route::to(RouteId::new("tiny"), ModelId::new("tiny"), backend.id().clone());
+    let parts = RouterParts {
+        backends: vec![backend],
+        routes: vec![route],
+        settings: RouterSettings::default(),
+        runtime: Arc::new(runtime),
+        ledger: Arc::new(NoLedger),
+        observer: Arc::new(RouterMetrics),
+        gain: None,
+        memory: Arc::default(),
+    };
+    spillway_router::Router::new(parts).expect("one backend and one route")
 }
 
 /// Sends no answer but this error.

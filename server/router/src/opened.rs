@@ -1,0 +1,158 @@
+//! An answer that has begun: the events that were held back before it was committed to, and those to come.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::stream::{Stream, StreamExt};
+use spillway_types::{AnswerToken, GenerateEvent, TopLogprobs};
+
+use crate::books::Books;
+use crate::confidence::Signals;
+use crate::{BackendError, Confidence, TokenStream};
+
+type Event = Result<GenerateEvent, BackendError>;
+
+/// An answer with the first of its events, which nobody has seen yet.
+pub(crate) struct Opened {
+    held: VecDeque<Event>,
+    /// Absent once it has ended.
+    stream: Option<TokenStream>,
+    books: Books,
+    /// What the client asked to be told of tokens, where the router asked for more.
+    asked: Option<Option<TopLogprobs>>,
+}
+
+impl Opened {
+    pub(crate) fn new(stream: TokenStream, books: Books, asked: Option<Option<TopLogprobs>>) -> Self {
+        Self { held: VecDeque::new(), stream: Some(stream), books, asked }
+    }
+
+    pub(crate) fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// Reads on until the first content is there.
+    ///
+    /// # Errors
+    ///
+    /// What the backend says before any; the books are closed with it.
+    pub(crate) async fn hold_first(&mut self) -> Result<(), BackendError> {
+        loop {
+            match self.read().await {
+                Some(Ok(event)) => {
+                    let is_content = is_content(&event);
+                    self.held.push_back(Ok(event));
+                    if is_content {
+                        return Ok(());
+                    }
+                }
+                Some(Err(error)) => return Err(error),
+                // A stream that ends without a last event is told to the client as one.
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads on until there are tokens enough to judge, or the answer is over.
+    ///
+    /// # Errors
+    ///
+    /// What the backend says before: none of it was sent.
+    pub(crate) async fn hold_tokens(&mut self, confidence: &Confidence) -> Result<Signals, BackendError> {
+        let mut tokens: Vec<AnswerToken> = self.held.iter().flat_map(held_tokens).cloned().collect();
+        let mut is_over = self.held.iter().any(is_end);
+        while !is_over && tokens.len() < confidence.hold_tokens as usize {
+            match self.read().await {
+                Some(Err(error)) => return Err(error),
+                None => break,
+                Some(event) => {
+                    is_over = is_end(&event);
+                    tokens.extend(held_tokens(&event).cloned());
+                    self.held.push_back(event);
+                }
+            }
+        }
+        tokens.truncate(confidence.hold_tokens as usize);
+        Ok(Signals::of(&tokens))
+    }
+
+    async fn read(&mut self) -> Option<Event> {
+        let event = self.stream.as_mut()?.next().await;
+        if let Some(event) = &event {
+            self.books.saw(event);
+        }
+        event
+    }
+
+    /// The answer, from its beginning.
+    pub(crate) fn into_stream(self) -> TokenStream {
+        Box::pin(self)
+    }
+}
+
+impl Stream for Opened {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<Option<Event>> {
+        let this = &mut *self;
+        let event = match this.held.pop_front() {
+            Some(held) => Some(held),
+            None => match &mut this.stream {
+                None => None,
+                Some(stream) => {
+                    let event = std::task::ready!(stream.as_mut().poll_next(ctx));
+                    if let Some(event) = &event {
+                        this.books.saw(event);
+                    }
+                    event
+                }
+            },
+        };
+        if event.is_none() {
+            this.stream = None;
+        }
+        Poll::Ready(event.map(|event| trimmed(event, this.asked)))
+    }
+}
+
+/// Takes out of an event what only the router had asked for.
+fn trimmed(mut event: Event, asked: Option<Option<TopLogprobs>>) -> Event {
+    if let (Some(asked), Ok(GenerateEvent::Delta(delta))) = (asked, &mut event) {
+        for token in &mut delta.tokens {
+            match (asked, &mut token.detail) {
+                (None, detail) => *detail = None,
+                (Some(top), Some(detail)) => detail.top.truncate(top.count()),
+                (Some(_), None) => {}
+            }
+        }
+    }
+    event
+}
+
+/// The tokens of an event of the first choice.
+fn held_tokens(event: &Event) -> impl Iterator<Item = &AnswerToken> {
+    let delta = match event {
+        Ok(GenerateEvent::Delta(delta)) if delta.choice == 0 => Some(delta),
+        _ => None,
+    };
+    delta.into_iter().flat_map(|delta| &delta.tokens)
+}
+
+fn is_end(event: &Event) -> bool {
+    matches!(event, Err(_) | Ok(GenerateEvent::Finished { .. } | GenerateEvent::Done(_)))
+}
+
+/// Whether the client would see anything of it.
+fn is_content(event: &GenerateEvent) -> bool {
+    match event {
+        GenerateEvent::Started { .. } => false,
+        GenerateEvent::Delta(delta) => !delta.text.is_empty() || !delta.tokens.is_empty(),
+        GenerateEvent::Reasoning(_)
+        | GenerateEvent::ToolCall(_)
+        | GenerateEvent::Prompt { .. }
+        | GenerateEvent::PromptScored { .. }
+        | GenerateEvent::Finished { .. }
+        | GenerateEvent::Done(_) => true,
+    }
+}
