@@ -217,7 +217,11 @@ struct OpenChoice {
 impl OpenChoice {
     fn close(self) -> Choice {
         Choice {
-            tokens: self.tokens.iter().map(|scored| scored.token.0).collect(),
+            tokens: self
+                .tokens
+                .iter()
+                .map(|scored| scored.token.expect("an engine tells its tokens").0)
+                .collect(),
             logprobs: self.tokens.iter().map(|scored| scored.logprob).collect(),
             details: self.tokens.into_iter().filter_map(|token| token.detail).collect(),
             pieces: self.pieces,

@@ -18,8 +18,8 @@ pub struct Usage {
 /// A token with how it reads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SpelledToken {
-    /// The token.
-    pub token: TokenId,
+    /// The token; absent where a server tells only how it reads.
+    pub token: Option<TokenId>,
     /// The natural logarithm of its probability.
     pub logprob: f32,
     /// The bytes that it stands for, which need not be whole characters.
@@ -29,8 +29,8 @@ pub struct SpelledToken {
 /// A token of a prompt or of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnswerToken {
-    /// The token.
-    pub token: TokenId,
+    /// The token; absent where a server tells only how it reads.
+    pub token: Option<TokenId>,
     /// The natural logarithm of its probability.
     pub logprob: f32,
     /// More about it, if that was asked for.

@@ -14,13 +14,13 @@ pub(crate) fn told(tokenizer: &Tokenizer, scored: ScoredToken, text_offset: u32)
             .top
             .into_iter()
             .map(|best| SpelledToken {
-                token: best.token,
+                token: Some(best.token),
                 logprob: best.logprob,
                 bytes: bytes(tokenizer, best.token),
             })
             .collect(),
     });
-    AnswerToken { token, logprob, detail }
+    AnswerToken { token: Some(token), logprob, detail }
 }
 
 /// The bytes of a token. A model's output may be wider than its vocabulary: such rows stand for nothing.

@@ -259,7 +259,7 @@ impl Choice {
         }
         self.stop.finish(&mut text);
         let last = tokens.last().filter(|_| reason == FinishReason::Stop);
-        let stop = last.and_then(|last| self.rules.matched(last.token));
+        let stop = last.and_then(|last| self.rules.matched(last.token?));
         Ok(Read { text, tokens, finish: Some((reason, stop)) })
     }
 

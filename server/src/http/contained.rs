@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_the_last_event() {
-        let token = || AnswerToken { token: TokenId(1), logprob: 0.0, detail: None };
+        let token = || AnswerToken { token: Some(TokenId(1)), logprob: 0.0, detail: None };
         let delta = move || TextDelta { choice: 0, text: "a".to_owned(), tokens: vec![token()] };
         let events = stream::iter(0..5).map(move |index| {
             assert_ne!(index, 2, "a planted panic");

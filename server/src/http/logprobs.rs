@@ -19,14 +19,15 @@ pub(crate) enum TokenNames {
 }
 
 impl TokenNames {
-    fn name(self, token: TokenId, bytes: &[u8]) -> String {
-        match self {
-            Self::Text => String::from_utf8_lossy(bytes).into_owned(),
-            Self::Ids => format!("token_id:{token}"),
+    /// By its text where a server does not tell its id.
+    fn name(self, token: Option<TokenId>, bytes: &[u8]) -> String {
+        match (self, token) {
+            (Self::Text, _) | (Self::Ids, None) => String::from_utf8_lossy(bytes).into_owned(),
+            (Self::Ids, Some(token)) => format!("token_id:{token}"),
         }
     }
 
-    fn chat(self, token: TokenId, logprob: f32, bytes: &[u8]) -> ChatTopLogprob {
+    fn chat(self, token: Option<TokenId>, logprob: f32, bytes: &[u8]) -> ChatTopLogprob {
         ChatTopLogprob { token: self.name(token, bytes), logprob: logprob.max(LOWEST), bytes: bytes.to_vec() }
     }
 
@@ -65,7 +66,7 @@ impl TokenNames {
     pub(crate) fn add_first(self, logprobs: &mut CompletionLogprobs, prompt: &PromptText) {
         logprobs.text_offset.push(0);
         logprobs.token_logprobs.push(None);
-        logprobs.tokens.push(self.name(prompt.first, &prompt.first_bytes));
+        logprobs.tokens.push(self.name(Some(prompt.first), &prompt.first_bytes));
         logprobs.top_logprobs.push(None);
     }
 
@@ -81,14 +82,16 @@ impl TokenNames {
     pub(crate) fn of_prompt(self, tokens: &[AnswerToken], max_top: TopLogprobs) -> PromptLogprobs {
         let positions = tokens.iter().map(|token| {
             let detail = token.detail.as_ref()?;
-            let entry = |token: TokenId, logprob: f32, rank, bytes: &[u8]| {
+            // They are told by their ids, so those without one cannot be.
+            let entry = |token: Option<TokenId>, logprob: f32, rank, bytes: &[u8]| {
                 let decoded_token = self.name(token, bytes);
-                (token.0, PromptLogprob { logprob: logprob.max(LOWEST), rank, decoded_token })
+                Some((token?.0, PromptLogprob { logprob: logprob.max(LOWEST), rank, decoded_token }))
             };
             let top = detail.top.iter().take(max_top.count()).zip(1_u32..);
             let top = top.map(|(best, rank)| entry(best.token, best.logprob, rank, &best.bytes));
             // Last, so that its own rank stands, which counts its equals.
-            Some(top.chain([entry(token.token, token.logprob, detail.rank, &detail.bytes)]).collect())
+            let itself = entry(token.token, token.logprob, detail.rank, &detail.bytes);
+            Some(top.chain([itself]).flatten().collect())
         });
         std::iter::once(None).chain(positions).collect()
     }

@@ -18,8 +18,12 @@ fn scored(prompt: &[u32], max_tokens: u32) -> Ask {
     Ask { logprobs: Some(top(3)), prompt_logprobs: Some(top(3)), ..Ask::greedy(prompt, max_tokens) }
 }
 
+fn id(scored: &AnswerToken) -> u32 {
+    scored.token.expect("an engine tells its tokens").0
+}
+
 fn bits(scored: &[AnswerToken]) -> Vec<(u32, u32)> {
-    scored.iter().map(|scored| (scored.token.0, scored.logprob.to_bits())).collect()
+    scored.iter().map(|scored| (id(scored), scored.logprob.to_bits())).collect()
 }
 
 /// Goal: a scored prompt equals its computation token by token. Method: each beginning of the prompt is a request of
@@ -32,7 +36,7 @@ fn the_score_of_a_token_is_what_a_prompt_that_ends_before_it_gives() {
     let whole = engine.run(&[scored(prompt, 4)]).remove(0);
     assert_eq!(whole.prompt.len(), prompt.len() - 1, "nothing stands before the first token");
     for (position, scored_token) in (1..).zip(&whole.prompt) {
-        assert_eq!(scored_token.token.0, prompt[position], "in order");
+        assert_eq!(id(scored_token), prompt[position], "in order");
         let next = engine.run(&[scored(&prompt[..position], 1)]).remove(0);
         let here = scored_token.detail.as_ref().expect("it was asked for");
         assert_eq!(next.only().details[0].top, here.top, "position {position}");

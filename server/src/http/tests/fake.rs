@@ -247,7 +247,7 @@ pub(super) fn text(choice: u32, text: &str) -> Item {
     Ok(GenerateEvent::Delta(TextDelta {
         choice,
         text: text.to_owned(),
-        tokens: vec![AnswerToken { token: TokenId(1), logprob: -0.5, detail: None }],
+        tokens: vec![AnswerToken { token: Some(TokenId(1)), logprob: -0.5, detail: None }],
     }))
 }
 

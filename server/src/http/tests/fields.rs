@@ -58,10 +58,13 @@ async fn every_field_is_refused_by_name_with_value_and_limit() {
 
 fn token(id: u32, bytes: &[u8], logprob: f32, text_offset: u32) -> AnswerToken {
     let top = [(id, bytes, logprob), (99, &b"z"[..], f32::NEG_INFINITY)];
-    let top =
-        top.map(|(id, bytes, logprob)| SpelledToken { token: TokenId(id), logprob, bytes: bytes.to_vec() });
+    let top = top.map(|(id, bytes, logprob)| SpelledToken {
+        token: Some(TokenId(id)),
+        logprob,
+        bytes: bytes.to_vec(),
+    });
     let detail = TokenDetail { bytes: bytes.to_vec(), text_offset, rank: 1, top: top.to_vec() };
-    AnswerToken { token: TokenId(id), logprob, detail: Some(detail) }
+    AnswerToken { token: Some(TokenId(id)), logprob, detail: Some(detail) }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "scripts are lists of stream items")]
