@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::checkpoints::MAX_LOG_PAGES;
 use crate::error::StoreError;
 use crate::migrations;
 
@@ -76,6 +77,14 @@ pub(crate) fn open_writer(location: &Location) -> Result<Connection, StoreError>
     connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(at_open("mark its file"))?;
     migrations::migrate(&mut connection, &migrations::ALL).map_err(at_open("migrate its file"))?;
     Ok(connection)
+}
+
+/// Opens a connection for checkpoints beside the writer's, where there is a log to move into the file.
+pub(crate) fn open_for_checkpoints(location: &Location) -> Result<Option<Connection>, StoreError> {
+    match location {
+        Location::File(_) => connect(location, OpenFlags::SQLITE_OPEN_READ_WRITE).map(Some),
+        Location::Memory(_) => Ok(None),
+    }
 }
 
 /// Opens the database to be read, beside the writer or without one.
@@ -152,5 +161,6 @@ fn set_durable(connection: &Connection, location: &Location) -> rusqlite::Result
             if mode == "wal" { Ok(()) } else { Err(rusqlite::Error::InvalidParameterName(mode)) }
         })?;
     }
+    connection.pragma_update(None, "wal_autocheckpoint", MAX_LOG_PAGES)?;
     connection.pragma_update(None, "synchronous", "normal")
 }

@@ -9,6 +9,7 @@
 //!
 //! In a request's path: after the router's choice, and after the last event.
 
+mod checkpoints;
 mod database;
 mod error;
 mod ledger;

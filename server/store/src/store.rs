@@ -99,12 +99,13 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let path = location.path();
         let connection = database::open_writer(location)?;
+        let for_checkpoints = database::open_for_checkpoints(location)?;
         let unsettled = mark_unsettled(&connection, path)?;
         let ledger = Ledger::new(Arc::clone(&queue), LedgerReader::at(location)?);
         let thread_queue = Arc::clone(&queue);
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || writer::run(&connection, &thread_queue))
+            .spawn(move || writer::run(&connection, for_checkpoints, &thread_queue))
             .map_err(|source| StoreError::unreachable(path, source))?;
         Ok(Self { ledger, queue, writer: Some(writer), unsettled, _lock: lock })
     }

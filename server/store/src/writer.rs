@@ -12,6 +12,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
+use crate::checkpoints::{self, CheckpointCount};
 use crate::error::StoreError;
 use crate::ledger::{CallId, FinishedCall, OpenCall, Refund, Reservation, Settlement, Statements};
 use crate::queue::{Hurry, Queue, Taken};
@@ -57,9 +58,22 @@ pub(crate) enum Command {
 type Figure = i64;
 
 /// Writes until the queue is closed and empty. The error is the last one, if something could not be written at all.
-pub(crate) fn run(connection: &Connection, queue: &Arc<Queue<Command>>) -> Result<(), StoreError> {
+///
+/// A store in a file brings a second connection, on which checkpoints are made beside the writing.
+pub(crate) fn run(
+    connection: &Connection,
+    for_checkpoints: Option<Connection>,
+    queue: &Arc<Queue<Command>>,
+) -> Result<(), StoreError> {
     let _closing = Closing { queue };
-    let result = write_all(connection, queue);
+    let (count, due) = checkpoints::channel();
+    let result = std::thread::scope(|scope| {
+        if let Some(for_checkpoints) = for_checkpoints {
+            scope.spawn(move || checkpoints::run(&for_checkpoints, &due));
+        }
+        // It owns the count, whose end ends the other thread.
+        write_all(connection, count, queue)
+    });
     // Readers may be in the way, then the next writer does it. Nothing is lost without it.
     if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
         tracing::debug!(%error, "the store could not be tidied up at its end");
@@ -67,10 +81,14 @@ pub(crate) fn run(connection: &Connection, queue: &Arc<Queue<Command>>) -> Resul
     result
 }
 
-fn write_all(connection: &Connection, queue: &Arc<Queue<Command>>) -> Result<(), StoreError> {
+fn write_all(
+    connection: &Connection,
+    count: CheckpointCount,
+    queue: &Arc<Queue<Command>>,
+) -> Result<(), StoreError> {
     let prepared = Statements::prepare(connection);
     let statements = prepared.map_err(|source| StoreError::failed("prepare its statements", source))?;
-    let mut writer = Writer { statements, queue };
+    let mut writer = Writer { statements, count, queue };
     let mut pending = Vec::new();
     loop {
         let patience = (!pending.is_empty()).then_some(RETRY_PAUSE);
@@ -100,6 +118,7 @@ impl Drop for Closing<'_> {
 
 struct Writer<'c> {
     statements: Statements<'c>,
+    count: CheckpointCount,
     queue: &'c Arc<Queue<Command>>,
 }
 
@@ -111,6 +130,7 @@ impl Writer<'_> {
         }
         match self.transact(pending) {
             Ok(results) => {
+                self.count.add(results.len());
                 for (command, result) in pending.drain(..).zip(results) {
                     self.acknowledge(command, result);
                 }

@@ -53,7 +53,7 @@ fn a_full_disk_refuses_who_waits_and_keeps_the_rest_for_later() {
     set_max_pages(&connection, 1);
     let queue = Arc::new(Queue::new(10));
     let statements = Statements::prepare(&connection).expect("prepared");
-    let mut writer = Writer { statements, queue: &queue };
+    let mut writer = Writer { statements, count: checkpoints::channel().0, queue: &queue };
 
     let (reply, mut answer) = oneshot::channel();
     let reservation = Reservation { call: call("waits"), amount: Usd::from_nanos(5) };
@@ -86,7 +86,7 @@ async fn nobody_waits_for_a_writer_that_is_gone() {
     queue.push(Command::Flush { reply }, Hurry::Yes).expect("open");
     // A database without tables: the statements cannot be prepared.
     let connection = Connection::open_in_memory().expect("opens");
-    run(&connection, &queue).expect_err("it cannot work");
+    run(&connection, None, &queue).expect_err("it cannot work");
     assert!(answer.await.is_err(), "the waiting one is let go");
     let (reply, _answer) = oneshot::channel();
     assert!(matches!(queue.push(Command::Flush { reply }, Hurry::Yes), Err(StoreError::Closed)));
