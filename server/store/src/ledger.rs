@@ -65,20 +65,6 @@ impl Ledger {
         Ok(call.handed_over())
     }
 
-    /// As [`OpenCall::settle`], for a call that is known by its number alone. Never waits.
-    ///
-    /// A call that is not open any more keeps the end that it has, and an error is logged.
-    pub fn settle(&self, id: CallId, settlement: Settlement) {
-        open_call::close(&self.queue, id, Command::Settle { id, settlement: Box::new(settlement) });
-    }
-
-    /// As [`OpenCall::refund`], for a call that is known by its number alone. Never waits.
-    ///
-    /// A call that is not open any more keeps the end that it has, and an error is logged.
-    pub fn refund(&self, id: CallId, refund: Refund) {
-        open_call::close(&self.queue, id, Command::Refund { id, refund: Box::new(refund) });
-    }
-
     /// Writes down a call that is over and needed no reservation. Does not wait: it is written within milliseconds,
     /// together with others.
     ///

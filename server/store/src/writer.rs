@@ -199,10 +199,12 @@ impl Writer<'_> {
                 drop(reply.send(reserved));
             }
             Command::Settle { id, .. } | Command::Refund { id, .. } => self.closed(id, result),
-            Command::GiveUp { id } => match result {
-                Ok(_) => self.queue.give_places(1),
-                Err(error) => tracing::error!(%error, call = %id, "a call could not be given up"),
-            },
+            Command::GiveUp { id } => {
+                if let Err(error) = result {
+                    tracing::error!(%error, call = %id, "a call could not be given up");
+                }
+                self.queue.give_places(1);
+            }
             Command::Record { finished } => {
                 if let Err(error) = result {
                     let request = &*finished.call.request;
@@ -216,13 +218,14 @@ impl Writer<'_> {
     }
 
     /// A call's end is written, or cannot be: then the call is given up, and stays charged at its reservation. One that
-    /// was not open any more gave its place back before.
+    /// somebody else closed, with a shell of SQLite's, keeps that end.
     fn closed(&self, id: CallId, result: Result<Figure, StoreError>) {
         let Err(error) = result else { return self.queue.give_places(1) };
         tracing::error!(%error, call = %id, "the end of a call could not be written");
-        if !matches!(error, StoreError::NotOpen { .. }) {
-            // If the store is closed by now, the next one to open the file gives the call up.
-            drop(self.queue.push(Command::GiveUp { id }, Hurry::No));
+        let is_over = matches!(error, StoreError::NotOpen { .. });
+        // If the store is closed by now, the next one to open the file gives the call up.
+        if is_over || self.queue.push(Command::GiveUp { id }, Hurry::No).is_err() {
+            self.queue.give_places(1);
         }
     }
 }

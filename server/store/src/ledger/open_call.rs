@@ -49,13 +49,6 @@ impl OpenCall {
         self.id
     }
 
-    /// Hands over the duty to close it to whoever gets its number: see [`Ledger::settle`](super::Ledger::settle).
-    /// Nothing closes a call whose number is lost but the end of the process.
-    pub fn into_id(mut self) -> CallId {
-        self.if_dropped = IfDropped::Nothing;
-        self.id
-    }
-
     /// The call is over and has its price.
     pub fn settle(mut self, settlement: Settlement) {
         self.if_dropped = IfDropped::Nothing;
@@ -70,7 +63,7 @@ impl OpenCall {
 }
 
 /// Sends a call's end on its way. Its place in the queue was taken by its reservation.
-pub(super) fn close(queue: &Queue<Command>, id: CallId, end: Command) {
+fn close(queue: &Queue<Command>, id: CallId, end: Command) {
     if queue.push(end, Hurry::No).is_err() {
         tracing::warn!(call = %id, "the store closed before a call did: it stays charged at its reservation");
     }

@@ -151,21 +151,6 @@ async fn a_dropped_call_stays_charged() {
 }
 
 #[tokio::test]
-async fn a_call_known_by_its_number_is_closed_once_and_gives_its_place_back_once() {
-    let store = Store::in_memory(1).expect("opens");
-    let ledger = store.ledger();
-    let id = ledger.reserve(reservation("r-1", "0.5")).await.expect("reserved").into_id();
-    ledger.settle(id, settlement("0.25"));
-    ledger.refund(id, refund());
-    ledger.settle(id, settlement("0.125"));
-    let row = row(&ledger, id).await;
-    assert_eq!((row.state, row.charged), (CallState::Settled, usd("0.25")));
-    let second = ledger.reserve(reservation("r-2", "0.5")).await.expect("there is one place");
-    assert!(matches!(ledger.reserve(reservation("r-3", "1")).await, Err(StoreError::Full { .. })));
-    second.refund(refund());
-}
-
-#[tokio::test]
 async fn a_caller_who_stops_waiting_for_a_reservation_gets_it_back() {
     let store = store();
     let ledger = store.ledger();
