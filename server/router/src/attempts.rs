@@ -15,7 +15,7 @@ use crate::books::{Books, Terms};
 use crate::breaker::Permit;
 use crate::decision::Decision;
 use crate::filter::{exclusions, reservation};
-use crate::opened::Opened;
+use crate::opened::{Opened, Told};
 use crate::router::{Member, Routed, Router, Shared, variant};
 use crate::shadow::copy;
 use crate::{
@@ -31,7 +31,7 @@ pub(crate) struct Attempts<'a> {
     decision: Decision,
     work: GenerateRequest,
     began: Duration,
-    num_attempts: u32,
+    num_asked: u32,
     /// What the client is told if nobody answers: the first error that says when to come back, else the last.
     error: Option<BackendError>,
     /// Who was excluded after the decision.
@@ -71,7 +71,7 @@ impl<'a> Attempts<'a> {
             decision,
             work,
             began,
-            num_attempts: 0,
+            num_asked: 0,
             error: None,
             excluded: Vec::new(),
         }
@@ -89,7 +89,7 @@ impl<'a> Attempts<'a> {
             }
             match self.ask(&id, reason, plan.first().cloned()).await {
                 Asked::Answered(opened, aim) => match self.judge(opened, aim, &plan).await {
-                    Judged::Kept(routed) => return Ok(routed),
+                    Judged::Kept(routed) => return Ok(*routed),
                     Judged::Unsure(strong) => {
                         plan.retain(|other| *other != strong);
                         plan.insert(0, strong);
@@ -114,8 +114,7 @@ impl<'a> Attempts<'a> {
     fn may_go_on(&self) -> bool {
         let settings = &self.shared().settings.attempts;
         let elapsed = self.shared().clerk.runtime.now().saturating_sub(self.began);
-        self.num_attempts < settings.max_attempts.max(1)
-            && (self.num_attempts == 0 || elapsed < settings.max_time)
+        self.num_asked < settings.max_attempts.max(1) && (self.num_asked == 0 || elapsed < settings.max_time)
     }
 
     fn context(&self, id: &BackendId) -> Option<u32> {
@@ -133,14 +132,14 @@ impl<'a> Attempts<'a> {
     async fn ask(&mut self, id: &BackendId, reason: Reason, next: Option<BackendId>) -> Asked {
         let mut num_retries = 0;
         loop {
-            self.num_attempts += 1;
+            self.num_asked += 1;
             let purpose = Purpose::Serve;
-            let aim = Aim { id: id.clone(), reason, purpose, attempt: self.num_attempts };
+            let aim = Aim { id: id.clone(), reason, purpose, attempt: self.num_asked };
             let error = match self.race(aim, next.as_ref()).await {
                 Ok((opened, aim)) => return Asked::Answered(Box::new(opened), aim),
                 Err(Missed::Excluded(excluded)) => {
                     // It was not asked, so it does not count.
-                    self.num_attempts -= 1;
+                    self.num_asked -= 1;
                     self.excluded.push(excluded);
                     return Asked::FallBack;
                 }
@@ -202,7 +201,7 @@ impl<'a> Attempts<'a> {
             Either::Right((Ok(opened), _)) => Ok((opened, second.clone())),
             Either::Right((Err(_), first)) => first.await.map(|opened| (opened, aim.clone())),
         };
-        self.num_attempts += 1;
+        self.num_asked += 1;
         won
     }
 
@@ -256,7 +255,7 @@ impl<'a> Attempts<'a> {
                 }
             }
         }
-        Judged::Kept(self.hand_over(*opened, aim))
+        Judged::Kept(Box::new(self.hand_over(*opened, aim)))
     }
 
     fn hand_over(&mut self, opened: Opened, aim: Aim) -> Routed {
@@ -275,7 +274,7 @@ impl<'a> Attempts<'a> {
     }
 
     fn failed(&self, backend: &BackendId, error: &BackendError, next: NextStep) {
-        let failure = AttemptFailure { backend, attempt: self.num_attempts, error, next };
+        let failure = AttemptFailure { backend, attempt: self.num_asked, error, next };
         self.shared().clerk.observer.attempt_failed(self.request, &failure);
     }
 
@@ -287,13 +286,10 @@ impl<'a> Attempts<'a> {
     }
 
     fn last_error(self) -> RouteError {
-        match self.error {
-            Some(error) => error.into(),
-            None => {
-                let model = self.request.model.clone();
-                NoCandidate::AllExcluded { model, excluded: self.excluded }.into()
-            }
+        if let Some(error) = self.error {
+            return error.into();
         }
+        NoCandidate::AllExcluded { model: self.request.model.clone(), excluded: self.excluded }.into()
     }
 }
 
@@ -310,7 +306,7 @@ enum Asked {
 
 /// What became of an answer that had begun.
 enum Judged {
-    Kept(Routed),
+    Kept(Box<Routed>),
     /// This one is asked instead.
     Unsure(BackendId),
     /// It broke while its first tokens were held.
@@ -337,8 +333,9 @@ pub(crate) async fn open(
     let shared = &router.shared;
     let (member, snapshot, permit) = admit(shared, request, route, &aim.id)?;
     let books = write_down(shared, request, route, decision, &snapshot, aim).await?;
-    let asked = judges(router, route, &aim.id, &work).then_some(work.params.logprobs);
-    if asked.is_some() {
+    let is_judged = judges(router, route, &aim.id, &work);
+    let told = if is_judged { Told::ToClient(work.params.logprobs) } else { Told::All };
+    if is_judged {
         work.params.logprobs = TopLogprobs::try_from(TopLogprobs::MAX).ok();
     }
     let has_engine = snapshot.load.engine.is_some();
@@ -350,9 +347,9 @@ pub(crate) async fn open(
             return Err(conclude(shared, permit, error));
         }
     };
-    let mut opened = Opened::new(stream, books, asked);
+    let mut opened = Opened::new(stream, books, told);
     // Where nobody else could take over, the client hears at once that it is admitted.
-    if !(is_only && has_engine) || asked.is_some() {
+    if !(is_only && has_engine) || is_judged {
         if let Err(error) = opened.hold_first().await {
             return Err(conclude(shared, permit, error));
         }

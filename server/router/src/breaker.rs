@@ -14,11 +14,11 @@ use std::time::Duration;
 use crate::{BreakerSettings, CoolDown};
 
 /// How long a server that is out of quota for long, or that we may not use, is left alone before a probe.
-const LONG: Duration = Duration::from_secs(300);
+const LONG: Duration = Duration::from_mins(5);
 /// How long a server that asked for a pause without saying how long is left alone.
 const SHORT: Duration = Duration::from_secs(1);
 /// The longest pause that a server can ask for.
-const MAX_ASKED: Duration = Duration::from_secs(120);
+const MAX_ASKED: Duration = Duration::from_mins(2);
 
 /// The state of one backend's calls. Shared by all that call it.
 #[derive(Debug)]

@@ -55,14 +55,14 @@ mod tests {
 
     fn token(logprob: f32, top: &[f32]) -> AnswerToken {
         let spelled =
-            |logprob: &f32| SpelledToken { token: TokenId(1), logprob: *logprob, bytes: Vec::new() };
+            |logprob: &f32| SpelledToken { token: Some(TokenId(1)), logprob: *logprob, bytes: Vec::new() };
         let detail = TokenDetail {
             bytes: Vec::new(),
             text_offset: 0,
             rank: 1,
             top: top.iter().map(spelled).collect(),
         };
-        AnswerToken { token: TokenId(1), logprob, detail: Some(detail) }
+        AnswerToken { token: Some(TokenId(1)), logprob, detail: Some(detail) }
     }
 
     const LIMITS: Confidence =

@@ -17,7 +17,7 @@ pub struct Forecast {
 }
 
 /// The longest time that is forecast: beyond it, a rate was measured on too little.
-const MAX_FORECAST: Duration = Duration::from_secs(3600);
+const MAX_FORECAST: Duration = Duration::from_hours(1);
 
 impl Forecast {
     /// Of a request with `prompt_tokens` tokens, `warm_tokens` of which are likely in the prefix cache.

@@ -37,6 +37,8 @@ mod shadow;
 mod snapshot;
 mod spend;
 mod standing;
+#[cfg(test)]
+mod testing;
 mod upstream;
 
 pub use backend::{Backend, BackendId, BoxError, BoxFuture, TokenStream};

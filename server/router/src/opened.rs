@@ -19,13 +19,21 @@ pub(crate) struct Opened {
     /// Absent once it has ended.
     stream: Option<TokenStream>,
     books: Books,
-    /// What the client asked to be told of tokens, where the router asked for more.
-    asked: Option<Option<TopLogprobs>>,
+    told: Told,
+}
+
+/// What the client is told of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// All that the backend tells: no more was asked of it than the client wants.
+    All,
+    /// What the client asked for; the router asked for more.
+    ToClient(Option<TopLogprobs>),
 }
 
 impl Opened {
-    pub(crate) fn new(stream: TokenStream, books: Books, asked: Option<Option<TopLogprobs>>) -> Self {
-        Self { held: VecDeque::new(), stream: Some(stream), books, asked }
+    pub(crate) fn new(stream: TokenStream, books: Books, told: Told) -> Self {
+        Self { held: VecDeque::new(), stream: Some(stream), books, told }
     }
 
     pub(crate) fn books(&self) -> &Books {
@@ -112,13 +120,13 @@ impl Stream for Opened {
         if event.is_none() {
             this.stream = None;
         }
-        Poll::Ready(event.map(|event| trimmed(event, this.asked)))
+        Poll::Ready(event.map(|event| trimmed(event, this.told)))
     }
 }
 
 /// Takes out of an event what only the router had asked for.
-fn trimmed(mut event: Event, asked: Option<Option<TopLogprobs>>) -> Event {
-    if let (Some(asked), Ok(GenerateEvent::Delta(delta))) = (asked, &mut event) {
+fn trimmed(mut event: Event, told: Told) -> Event {
+    if let (Told::ToClient(asked), Ok(GenerateEvent::Delta(delta))) = (told, &mut event) {
         for token in &mut delta.tokens {
             match (asked, &mut token.detail) {
                 (None, detail) => *detail = None,

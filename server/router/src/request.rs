@@ -47,10 +47,9 @@ impl Feature {
     /// The field by which clients ask for it, for messages.
     pub fn param(self) -> &'static str {
         match self {
-            Self::Chat => "messages",
+            Self::Chat | Self::Images => "messages",
             Self::Completion | Self::TokenPrompt => "prompt",
             Self::Tools => "tools",
-            Self::Images => "messages",
             Self::JsonObject | Self::JsonSchema => "response_format",
             Self::Logprobs => "logprobs",
             Self::PromptLogprobs => "prompt_logprobs",

@@ -226,13 +226,13 @@ impl Default for RouterSettings {
             residency: ResidencyRules::default(),
             attempts: AttemptSettings {
                 max_attempts: 4,
-                max_time: Duration::from_secs(60),
+                max_time: Duration::from_mins(1),
                 base_delay: Duration::from_millis(100),
                 max_delay: Duration::from_secs(5),
                 hedge_after: None,
             },
             breaker: BreakerSettings {
-                window: Duration::from_secs(60),
+                window: Duration::from_mins(1),
                 min_calls: 10,
                 max_failure_ratio: 0.5,
                 open_for: Duration::from_secs(10),
@@ -244,7 +244,7 @@ impl Default for RouterSettings {
                 max_spend_per_minute: None,
                 initial_remote_ttft: Duration::from_secs(1),
             },
-            sticky_ttl: Duration::from_secs(600),
+            sticky_ttl: Duration::from_mins(10),
             max_sessions: 100_000,
         }
     }

@@ -27,10 +27,9 @@ impl SpendBucket {
     pub(crate) fn take(&self, amount: Usd, now: Duration) -> bool {
         let Some(per_minute) = self.per_minute else { return true };
         let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
-        let filled = fill(*level, per_minute, now);
-        let left = filled.checked_sub(amount.nanos());
-        *level = (now.max(level.0), left.unwrap_or(filled));
-        left.is_some()
+        let Some(left) = fill(*level, per_minute, now).checked_sub(amount.nanos()) else { return false };
+        *level = (now.max(level.0), left);
+        true
     }
 
     /// Gives back what was taken and not spent.
@@ -66,7 +65,7 @@ mod tests {
         assert!(bucket.has(half, Duration::from_secs(30)) && bucket.take(half, Duration::from_secs(30)));
         bucket.give_back(half);
         assert!(bucket.take(half, Duration::from_secs(30)));
-        assert!(!bucket.take(dollar + half, Duration::from_secs(600)), "it holds one minute's");
+        assert!(!bucket.take(dollar + half, Duration::from_mins(10)), "it holds one minute's");
     }
 
     #[test]
