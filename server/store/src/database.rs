@@ -94,7 +94,11 @@ pub(crate) fn open_reader(location: &Location) -> Result<Connection, StoreError>
         Location::Memory(_) => OpenFlags::SQLITE_OPEN_READ_WRITE,
     };
     let connection = connect(location, flags)?;
-    identify(&connection, location.path())?;
+    let found = identify(&connection, location.path())?;
+    let known = migrations::latest();
+    if found < known {
+        return Err(StoreError::TooOld { path: location.path().to_owned(), found, known });
+    }
     Ok(connection)
 }
 
@@ -136,8 +140,8 @@ fn owner_only() -> OpenOptions {
     options
 }
 
-/// Refuses a file that is of another program, or of a later version of this one. An empty file is welcome.
-fn identify(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+/// The version of a file that is of this program, and of no later version of it. An empty file has version 0.
+fn identify(connection: &Connection, path: &Path) -> Result<u32, StoreError> {
     let at_open = |source| StoreError::at_open(path, "read its file's header", source);
     let application_id: i32 =
         connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(at_open)?;
@@ -151,7 +155,7 @@ fn identify(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     if found > known {
         return Err(StoreError::TooNew { path: path.to_owned(), found, known });
     }
-    Ok(())
+    Ok(found)
 }
 
 fn set_durable(connection: &Connection, location: &Location) -> rusqlite::Result<()> {

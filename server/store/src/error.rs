@@ -56,6 +56,17 @@ pub enum StoreError {
         known: u32,
     },
 
+    /// An earlier Spillway wrote the file, or nobody did yet; to read it changes nothing, so it stays as it is.
+    #[error("the store `{}` has version {found}, this program reads {known}: start the server with it once", path.display())]
+    TooOld {
+        /// The store's file.
+        path: PathBuf,
+        /// The file's version; 0 for an empty file.
+        found: u32,
+        /// The version that can be read here.
+        known: u32,
+    },
+
     /// Too many calls are open or not yet written.
     #[error("the ledger is full ({max_pending} calls open or not yet written): try again later")]
     Full {

@@ -118,7 +118,8 @@ pub struct Settlement {
     pub usage: Usage,
     /// What it cost.
     pub cost: Usd,
-    /// What the strong model would have cost. On the call that served the request, and on no other of its attempts.
+    /// What the strong model would have cost for these tokens. Counted as saved only where they are an answer: see
+    /// [`Savings`](super::Savings).
     pub strong_cost: Option<Usd>,
     /// The provider's name for the call.
     pub provider_request_id: Option<String>,

@@ -28,7 +28,8 @@ impl LedgerReader {
     ///
     /// # Errors
     ///
-    /// As of [`Store::open`](crate::Store::open), but never [`StoreError::InUse`].
+    /// As of [`Store::open`](crate::Store::open), but never [`StoreError::InUse`]; [`StoreError::TooOld`] instead of a
+    /// migration.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Self::at(&Location::File(path.to_owned()))
     }

@@ -16,6 +16,10 @@ const MS_PER_DAY: i64 = 24 * MS_PER_HOUR;
 /// A month younger than this is projected by the spend of so long a time, reaching into the month before.
 const PROJECTED_FROM_MS: i64 = 7 * MS_PER_DAY;
 
+/// What the strong model would have cost for the answers that clients got: see [`Savings`].
+const STRONG_COST: &str =
+    "coalesce(sum(strong_nanos) FILTER (WHERE outcome = 'answered' AND purpose <> 'shadow'), 0)";
+
 /// A time: from `start`, to before `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeRange {
@@ -49,6 +53,12 @@ pub enum SpendBy {
     Backend,
     /// The part of a split.
     Variant,
+    /// The word of the request's privacy: with [`SpendBy::Backend`] it shows what went where.
+    Privacy,
+    /// Why the call was made.
+    Purpose,
+    /// Where the call is in its life: `unsettled` is what nobody could tell.
+    State,
     /// The day, in UTC, as `2026-11-23`.
     Day,
 }
@@ -62,6 +72,9 @@ impl SpendBy {
             Self::Route => "route",
             Self::Backend => "backend",
             Self::Variant => "variant",
+            Self::Privacy => "privacy",
+            Self::Purpose => "purpose",
+            Self::State => "state",
             Self::Day => "date(started_at_ms / 1000, 'unixepoch')",
         }
     }
@@ -80,7 +93,7 @@ pub struct Spend {
     pub completion_tokens: u64,
     /// What they cost: those that are not settled, their reservation.
     pub charged: Usd,
-    /// What the strong model would have cost, where that is known.
+    /// What the strong model would have cost for the answers, as in [`Savings`].
     pub strong_cost: Usd,
 }
 
@@ -113,11 +126,15 @@ pub struct Projection {
 }
 
 /// What was spent, and what would have been spent had all gone to the strong model.
+///
+/// All charges count as spent. For the strong model only answers count that a client got: it would have answered each
+/// request once, so neither attempts that failed nor shadows would have been paid. What a client gave up does not count
+/// either, so the savings are rather told too small than too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Savings {
     /// Charged, whatever became of the calls.
     pub spent: Usd,
-    /// What the strong model would have cost.
+    /// What the strong model would have cost for the answers.
     pub strong_cost: Usd,
 }
 
@@ -139,7 +156,7 @@ impl LedgerReader {
         let sql = format!(
             "SELECT {} AS name, count(*) AS num_calls, coalesce(sum(prompt_tokens), 0) AS prompt_tokens,
                  coalesce(sum(completion_tokens), 0) AS completion_tokens, sum(charged_nanos) AS charged,
-                 coalesce(sum(strong_nanos), 0) AS strong
+                 {STRONG_COST} AS strong
              FROM calls WHERE started_at_ms >= :start_ms AND started_at_ms < :end_ms
              GROUP BY 1 ORDER BY {order}",
             by.expression()
@@ -194,11 +211,13 @@ impl LedgerReader {
     ///
     /// [`StoreError::Failed`] if the file cannot be read.
     pub fn savings(&self, time: TimeRange) -> Result<Savings, StoreError> {
-        let sql = "SELECT coalesce(sum(charged_nanos), 0), coalesce(sum(strong_nanos), 0) FROM calls
-                   WHERE started_at_ms >= ?1 AND started_at_ms < ?2";
+        let sql = format!(
+            "SELECT coalesce(sum(charged_nanos), 0), {STRONG_COST}
+             FROM calls WHERE started_at_ms >= ?1 AND started_at_ms < ?2"
+        );
         let read = |row: &Row<'_>| Ok(Savings { spent: usd(row.get(0)?), strong_cost: usd(row.get(1)?) });
         self.connection
-            .query_row(sql, [time.start.0, time.end.0], read)
+            .query_row(&sql, [time.start.0, time.end.0], read)
             .map_err(|source| StoreError::failed("sum the savings", source))
     }
 

@@ -151,31 +151,6 @@ async fn a_dropped_call_stays_charged() {
 }
 
 #[tokio::test]
-async fn a_caller_who_stops_waiting_for_a_reservation_gets_it_back() {
-    let store = store();
-    let ledger = store.ledger();
-    let mut waiting = Box::pin(ledger.reserve(reservation("r-1", "0.5")));
-    // Polled once, so that it is on its way; then nobody wants it any more.
-    assert!(futures_once(waiting.as_mut()).await.is_none());
-    drop(waiting);
-    // The refund may come behind the first flush, for the writer itself asks for it.
-    ledger.flush().await.expect("written");
-    assert_eq!(open_reservations(&ledger).await, OpenReservations::default());
-    let rows = ledger.read(|reader| reader.calls(TimeRange::ALL, None, 10)).await.expect("read");
-    assert_eq!(rows.len(), 1);
-    assert_eq!((rows[0].state, rows[0].charged), (CallState::Refunded, usd("0")));
-}
-
-/// Polls a future once.
-async fn futures_once<F: Future + Unpin>(future: F) -> Option<F::Output> {
-    tokio::select! {
-        biased;
-        output = future => Some(output),
-        () = std::future::ready(()) => None,
-    }
-}
-
-#[tokio::test]
 async fn a_call_without_a_reservation_is_one_complete_row() {
     let store = store();
     let ledger = store.ledger();
@@ -265,7 +240,7 @@ async fn nothing_is_taken_after_the_store_is_closed() {
 }
 
 #[tokio::test]
-async fn spend_is_told_apart_by_key_model_route_backend_variant_and_day() {
+async fn spend_is_told_apart_by_each_name_and_by_day() {
     let store = store();
     let ledger = store.ledger();
     let calls = [
@@ -296,6 +271,9 @@ async fn spend_is_told_apart_by_key_model_route_backend_variant_and_day() {
         (SpendBy::Route, vec![(Some("chat"), 3, "1.1"), (Some("code"), 1, "0.4")]),
         (SpendBy::Backend, vec![(Some("bedrock"), 3, "1.1"), (Some("vllm"), 1, "0.4")]),
         (SpendBy::Variant, vec![(None, 3, "1.1"), (Some("b"), 1, "0.4")]),
+        (SpendBy::Privacy, vec![(Some("standard"), 4, "1.5")]),
+        (SpendBy::Purpose, vec![(Some("serve"), 4, "1.5")]),
+        (SpendBy::State, vec![(Some("settled"), 4, "1.5")]),
         (SpendBy::Day, vec![(Some("2026-11-11"), 3, "1.3"), (Some("2026-11-12"), 1, "0.2")]),
     ] {
         let spend = ledger.read(move |reader| reader.spend(time, by)).await.expect("read");
@@ -310,17 +288,22 @@ async fn spend_is_told_apart_by_key_model_route_backend_variant_and_day() {
 }
 
 #[tokio::test]
-async fn savings_count_failed_attempts_against_what_the_strong_model_would_have_cost() {
+async fn savings_count_every_charge_and_each_answer_once() {
     let store = store();
     let ledger = store.ledger();
-    let local = settlement("0");
-    ledger.record(FinishedCall { call: call("r-1", START), settlement: local.clone() }).expect("room");
-    let failed = Settlement { outcome: Outcome::Cancelled, strong_cost: None, ..settlement("0.01") };
-    ledger.record(FinishedCall { call: call("r-1", START), settlement: failed }).expect("room");
+    let record = |call, settlement| ledger.record(FinishedCall { call, settlement }).expect("room");
+    record(call("r-1", START), settlement("0"));
+    // An attempt that was given up for another, one that broke, and a shadow: paid, and nobody got them.
+    record(call("r-1", START), Settlement { outcome: Outcome::Cancelled, ..settlement("0.01") });
+    record(call("r-1", START), Settlement { outcome: Outcome::Broken("idle".into()), ..settlement("0.001") });
+    record(Call { purpose: "shadow", ..call("r-1", START) }, settlement("0.0001"));
+    record(Call { purpose: "hedge", ..call("r-2", START) }, settlement("0.00001"));
     ledger.flush().await.expect("written");
     let savings = ledger.read(|reader| reader.savings(TimeRange::ALL)).await.expect("read");
-    assert_eq!((savings.spent, savings.strong_cost), (usd("0.01"), usd("0.03")));
-    assert_eq!(savings.saved(), usd("0.02"));
+    assert_eq!((savings.spent, savings.strong_cost), (usd("0.01111"), usd("0.06")));
+    assert_eq!(savings.saved(), usd("0.04889"));
+    let dear = Savings { spent: usd("2"), strong_cost: usd("1") };
+    assert_eq!(dear.saved(), usd("0"));
 }
 
 async fn projection(spent: &[(i64, &str)], now: UnixMs) -> Projection {

@@ -118,6 +118,16 @@ fn a_file_of_a_later_version_is_refused() {
 }
 
 #[test]
+fn a_file_that_no_server_has_opened_yet_is_not_read() {
+    let place = place();
+    fs::write(&place.config.path, "").expect("written");
+    let error = LedgerReader::open(&place.config.path).expect_err("nothing is in there");
+    assert!(matches!(error, StoreError::TooOld { found: 0, .. }), "{error}");
+    Store::open(&place.config).expect("it may become one").close().expect("closes");
+    LedgerReader::open(&place.config.path).expect("now there is something to read");
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_named() {
     let place = place();
     let config = StoreConfig::new(place.config.path.join("nowhere/spillway.db"));

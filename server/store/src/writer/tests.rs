@@ -1,4 +1,5 @@
-//! The writer when the file fails it: a database that may not grow stands for a full disk.
+//! The writer without its thread: when the file fails it, and when nobody waits any more. A database that may not grow
+//! stands for a full disk.
 
 use spillway_types::{ModelId, Usage, Usd};
 
@@ -37,6 +38,17 @@ fn record(request: &str) -> Command {
     Command::Record { finished: Box::new(FinishedCall { call: call(request), settlement }) }
 }
 
+fn database() -> Connection {
+    let mut connection = Connection::open_in_memory().expect("opens");
+    migrations::migrate(&mut connection, &migrations::ALL).expect("migrates");
+    connection
+}
+
+fn writer<'c>(connection: &'c Connection, queue: &'c Arc<Queue<Command>>) -> Writer<'c> {
+    let statements = Statements::prepare(connection).expect("prepared");
+    Writer { statements, count: checkpoints::channel().0, queue }
+}
+
 fn set_max_pages(connection: &Connection, max_pages: u32) {
     connection.query_row(&format!("PRAGMA max_page_count = {max_pages}"), [], |_| Ok(())).expect("is set");
 }
@@ -47,14 +59,10 @@ fn count(connection: &Connection) -> u32 {
 
 #[test]
 fn a_full_disk_refuses_who_waits_and_keeps_the_rest_for_later() {
-    let mut connection = Connection::open_in_memory().expect("opens");
-    migrations::migrate(&mut connection, &migrations::ALL).expect("migrates");
-    let connection = connection;
+    let connection = database();
     set_max_pages(&connection, 1);
     let queue = Arc::new(Queue::new(10));
-    let statements = Statements::prepare(&connection).expect("prepared");
-    let mut writer = Writer { statements, count: checkpoints::channel().0, queue: &queue };
-
+    let mut writer = writer(&connection, &queue);
     let (reply, mut answer) = oneshot::channel();
     let reservation = Reservation { call: call("waits"), amount: Usd::from_nanos(5) };
     let mut pending = vec![
@@ -77,6 +85,29 @@ fn a_full_disk_refuses_who_waits_and_keeps_the_rest_for_later() {
     writer.write(&mut pending).expect("there is room again");
     assert_eq!((pending.len(), count(&connection)), (0, 2));
     queue.take_place().expect("and so are their places");
+}
+
+#[test]
+fn a_caller_who_stopped_waiting_for_a_reservation_gets_it_back() {
+    let connection = database();
+    let queue = Arc::new(Queue::new(1));
+    let mut writer = writer(&connection, &queue);
+    let (reply, answer) = oneshot::channel();
+    drop(answer);
+    queue.take_place().expect("room");
+    let reservation = Reservation { call: call("gone"), amount: Usd::from_nanos(5) };
+    writer
+        .write(&mut vec![Command::Reserve { reservation: Box::new(reservation), reply }])
+        .expect("it is written all the same");
+    queue.take_place().expect_err("the call is open");
+    let mut followed = Vec::new();
+    queue.take(&mut followed, None);
+    assert!(matches!(followed[..], [Command::Refund { .. }]), "{followed:?}");
+    writer.write(&mut followed).expect("written");
+    let state: String =
+        connection.query_row("SELECT state FROM calls", [], |row| row.get(0)).expect("one row");
+    assert_eq!(state, "refunded");
+    queue.take_place().expect("its place is free");
 }
 
 #[tokio::test]
