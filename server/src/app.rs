@@ -24,9 +24,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use spillway_backends::LocalBackend;
 use spillway_models::ModelSource;
-use spillway_router::{
-    Backend, BackendError, BackendId, ContentRules, Route, RouteId, Router, RouterParts, RouterSettings,
-};
+use spillway_router::{Backend, BackendError, Router, RouterParts};
 use spillway_types::{Prompt, TokenId};
 
 use crate::config::{ApiKeys, Command, CutModel, HttpConfig, LogConfig, ModelChoice, ServeConfig};
@@ -41,8 +39,6 @@ use device::DeviceError;
 use listen::{Port, Tls};
 use watchdog::Watchdog;
 
-/// The name of the engine in this process among the backends.
-const LOCAL_BACKEND: &str = "local";
 /// Time between the comments that keep an idle stream open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -53,7 +49,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Whatever keeps it from being done, with the causes.
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Serve(config) => serve(&config),
+        Command::Serve { config, source: _ } => serve(&config),
         Command::Pull(choice) => {
             logging::start(&LogConfig::default())?;
             match model_store::pull(&choice)? {
@@ -90,19 +86,20 @@ fn serve(config: &ServeConfig) -> anyhow::Result<()> {
     logging::start(&config.log)?;
     let metrics = prometheus::start()?;
     let clock = wall_clock();
-    let device = device::find(config)?;
-    let source = model_source(&config.model.choice)?;
+    let settings = config.engine.as_ref().context("no local model is named: give --model")?;
+    let device = device::find(settings)?;
+    let source = model_source(&settings.model.choice)?;
     let engine::Started { handle, thread, defaults, clock: engine_clock, work: _ } =
-        engine::start(config, device, &source, &clock)?;
+        engine::start(settings, device, &source, &clock)?;
 
-    let local = Arc::new(LocalBackend::new(BackendId::new(LOCAL_BACKEND), handle.clone()));
+    let listed = config.routing.backends.iter().find(|backend| backend.is_local());
+    let local_id = listed.context("no backend is local")?.id.clone();
+    let local = Arc::new(LocalBackend::new(local_id, handle.clone()));
     let (router_runtime, _tasks) = TokioRuntime::start();
-    let mut route = Route::to(RouteId::new("local"), handle.card().id.clone(), BackendId::new(LOCAL_BACKEND));
-    route.models.extend(config.model.aliases.iter().cloned());
     let router = Router::new(RouterParts {
         backends: vec![Arc::clone(&local) as Arc<dyn Backend>],
-        routes: vec![route],
-        settings: RouterSettings::default(),
+        routes: config.routing.routes.clone(),
+        settings: config.routing.settings.clone(),
         runtime: Arc::new(router_runtime),
         ledger: Arc::new(NoLedger),
         observer: Arc::new(RouterMetrics),
@@ -112,7 +109,7 @@ fn serve(config: &ServeConfig) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::default();
     let model = ServedModel {
         id: handle.card().id.clone(),
-        aliases: config.model.aliases.clone(),
+        aliases: settings.model.aliases.clone(),
         created: clock(),
         max_model_len: Some(handle.card().max_model_len),
         defaults,
@@ -123,7 +120,7 @@ fn serve(config: &ServeConfig) -> anyhow::Result<()> {
             router,
             models: vec![model],
             api_keys: config.security.api_keys.clone(),
-            content_rules: ContentRules::none(),
+            content_rules: config.routing.content_rules.clone(),
         }),
         limits: http_limits(&config.http),
         metrics_place: if config.http.admin.is_some() {
@@ -141,7 +138,7 @@ fn serve(config: &ServeConfig) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let tls = config.security.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
     let ports = runtime.block_on(open_ports(config, state, tls.as_ref()))?;
-    let _watchdog = Watchdog::start(handle, lifecycle.clone(), config.scheduler.watchdog_timeout)
+    let _watchdog = Watchdog::start(handle, lifecycle.clone(), settings.scheduler.watchdog_timeout)
         .context("the watchdog's thread could not be started")?;
     let closing =
         Closing { lifecycle, engine: thread, engine_clock, drain_timeout: config.http.drain_timeout };

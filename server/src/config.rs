@@ -6,16 +6,29 @@
 //! In a request's path: not at all; read once at start.
 
 mod api_keys;
+mod backends;
 mod cli;
+mod content_rules;
 mod device;
+mod document;
+mod dollars;
 mod environment;
 #[cfg(feature = "fault-injection")]
 mod faults;
 mod hub;
+mod key_error;
+mod named_keys;
+mod names;
+mod prices;
 mod raw;
+mod router;
+mod routes;
+mod routing;
 mod serve;
 mod server;
 mod size;
+mod source;
+mod store;
 mod time_span;
 
 use std::path::PathBuf;
@@ -23,16 +36,29 @@ use std::path::PathBuf;
 use environment::Environment;
 
 pub use api_keys::{ApiKeys, ClientKey};
+pub use backends::{
+    BackendConfig, BackendKind, BedrockSettings, Dialect, FeatureChanges, JsonSchemaBy, OpenAiSettings,
+    ReasoningBy, RemoteTerms, Timeouts, ToolChoiceUpTo,
+};
 pub use cli::{
     BenchCommand, CheckForm, Command, CutModel, GpuReport, GpuSelftest, SelftestShapes, flags_markdown, parse,
 };
 pub use device::{BatchInvariance, CudaGraphs, DeviceChoice, DeviceConfig, GpuSettings, KernelOverlap};
+pub use document::KeyPath;
 #[cfg(feature = "fault-injection")]
 pub use faults::{Fault, StepFault};
 pub use hub::{HubAccess, HubConfig, HubFiles, HubId, HubModel, HubToken};
-pub use serve::{LogConfig, LogFormat, ModelChoice, ModelConfig, SchedulerSettings, ServeConfig};
+pub use key_error::{KeyError, Problem};
+pub use prices::PriceOrigin;
+pub use raw::Secret;
+pub use routing::RoutingConfig;
+pub use serve::{
+    EngineSettings, LogConfig, LogFormat, ModelChoice, ModelConfig, SchedulerSettings, ServeConfig,
+};
 pub use server::{Address, HttpConfig, SecurityConfig, TlsConfig};
 pub use size::{ByteSize, InvalidSize};
+pub use source::ConfigSource;
+pub use store::StorePlace;
 pub use time_span::{InvalidTimeSpan, TimeSpan};
 
 /// A command line, file or environment that cannot be followed.
@@ -56,15 +82,29 @@ pub enum ConfigError {
         /// In which line, counted from 1, why, and at which key.
         message: String,
     },
+    /// A value of the file, with its place.
+    #[error("config file {}{}: {problem}", path.display(), line.map(|line| format!(", line {line}")).unwrap_or_default())]
+    InFile {
+        /// Which file.
+        path: PathBuf,
+        /// In which line, counted from 1; absent if what is wrong is that something is not there.
+        line: Option<usize>,
+        /// What is wrong.
+        problem: Box<ConfigError>,
+    },
+    /// A key of a section that only the file has.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// File and flags could not be put together.
     #[error("config could not be put together: {message}")]
     Layers {
         /// Why.
         message: String,
     },
-    /// No model was named.
+    /// No model was named, and nobody else serves.
     #[error(
-        "no model is named: give --model a .gguf file, a folder with config.json, owner/name of a hub, or `demo`"
+        "no model is named: give --model a .gguf file, a folder with config.json, owner/name of a hub, or `demo`; \
+         or [[backends]] in the config file"
     )]
     NoModel,
     /// A value outside its range.
@@ -156,6 +196,30 @@ pub enum ConfigError {
     /// There is no place for downloaded models.
     #[error("there is no cache folder: set SPILLWAY_CACHE, XDG_CACHE_HOME or HOME")]
     NoCacheFolder,
+}
+
+impl ConfigError {
+    /// The flag that is to be changed, if it is one.
+    fn flag(&self) -> Option<&'static str> {
+        match self {
+            Self::OutOfRange { flag, .. } => Some(flag),
+            Self::TlsHalf { given, .. } => Some(given),
+            Self::KeysUnreadable { .. } | Self::NoKeys { .. } => Some("api-key-file"),
+            Self::StepTooSmall { .. } => Some("max-num-batched-tokens"),
+            Self::RevisionOfPath { .. } | Self::TwoRevisions { .. } => Some("revision"),
+            Self::Unreadable { .. }
+            | Self::Malformed { .. }
+            | Self::InFile { .. }
+            | Self::Key(_)
+            | Self::Layers { .. }
+            | Self::NoModel
+            | Self::BadKey { .. }
+            | Self::Variable { .. }
+            | Self::PullPath { .. }
+            | Self::NoHubCache
+            | Self::NoCacheFolder => None,
+        }
+    }
 }
 
 fn out_of_range(flag: &'static str, value: impl std::fmt::Display, expected: &'static str) -> ConfigError {

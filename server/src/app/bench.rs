@@ -7,7 +7,7 @@ use spillway_engine::EngineHandle;
 use spillway_models::ModelWork;
 
 use super::{device, engine, logging, model_source, runtime, wall_clock};
-use crate::config::{BenchCommand, LogConfig, ServeConfig};
+use crate::config::{BenchCommand, EngineSettings, LogConfig};
 
 /// Measures what is asked for.
 pub(super) fn run(command: BenchCommand) -> anyhow::Result<()> {
@@ -27,7 +27,7 @@ pub(super) fn run(command: BenchCommand) -> anyhow::Result<()> {
 
 /// Starts an engine as `spillway serve` would, measures it, and ends it.
 fn on_engine(
-    config: &ServeConfig,
+    config: &EngineSettings,
     measure: impl AsyncFnOnce(&EngineHandle, Option<&ModelWork>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     logging::start(&LogConfig { filter: "warn".to_owned(), ..LogConfig::default() })?;

@@ -13,7 +13,7 @@ use spillway_models::{InspectOptions, Inspection, ModelSource, Place, inspect};
 
 use super::memory::{self, Room};
 use super::{device, engine};
-use crate::config::{ByteSize, CheckForm, ServeConfig};
+use crate::config::{ByteSize, CheckForm, EngineSettings, ServeConfig};
 use crate::model_store;
 
 /// What `spillway check` is told.
@@ -39,7 +39,8 @@ struct Needs {
 ///
 /// If the model cannot be loaded, or does not fit.
 pub(super) fn run(check: &Check<'_>) -> anyhow::Result<()> {
-    let (mut report, problem) = match examine(check.config) {
+    let examined = check.config.engine.as_ref().map_or_else(|| Ok((Map::new(), None)), examine);
+    let (mut report, problem) = match examined {
         Ok((report, problem)) => (report, problem.map(|problem| anyhow!(problem))),
         Err(error) => (Map::new(), Some(error)),
     };
@@ -61,7 +62,7 @@ pub(super) fn run(check: &Check<'_>) -> anyhow::Result<()> {
 }
 
 /// The report, and why it does not fit.
-fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<String>)> {
+fn examine(config: &EngineSettings) -> anyhow::Result<(Map<String, Value>, Option<String>)> {
     let device = device::find(config)?;
     let path = model_store::find(&config.model.choice)?;
     let source = ModelSource::from_path(&path).with_context(|| format!("model {}", path.display()))?;
@@ -99,7 +100,7 @@ fn examine(config: &ServeConfig) -> anyhow::Result<(Map<String, Value>, Option<S
     Ok((report, needs.problem))
 }
 
-fn needs(config: &ServeConfig, inspection: &Inspection, room: Room) -> anyhow::Result<Needs> {
+fn needs(config: &EngineSettings, inspection: &Inspection, room: Room) -> anyhow::Result<Needs> {
     let settings = &config.scheduler;
     let model_len = settings.max_model_len.map_or(inspection.spec.max_positions as u32, NonZeroU32::get);
     let model_len = NonZeroU32::new(model_len).context("the model has no positions")?;
@@ -149,7 +150,7 @@ struct Shares {
 }
 
 /// Why it cannot be loaded or does not fit, with the mend.
-fn problem(config: &ServeConfig, inspection: &Inspection, shares: &Shares) -> Option<String> {
+fn problem(config: &EngineSettings, inspection: &Inspection, shares: &Shares) -> Option<String> {
     let most = inspection.spec.max_positions as u64;
     if let Some(asked) = config.scheduler.max_model_len.filter(|&asked| u64::from(asked.get()) > most) {
         return Some(format!("--max-model-len is {asked}, limit {most} for this model: lower it"));

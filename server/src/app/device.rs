@@ -12,7 +12,7 @@ mod gpu;
 use spillway_kernels::Device;
 use spillway_models::{ExecutorKind, KvCacheType};
 
-use crate::config::{DeviceChoice, DeviceConfig, ServeConfig};
+use crate::config::{DeviceChoice, DeviceConfig, EngineSettings};
 pub(super) use gpu::{Gpu, GpuError};
 
 /// Exit code of a process that did not find the device that was asked for.
@@ -64,7 +64,7 @@ pub(super) enum DeviceError {
 ///
 /// [`DeviceError`] if a GPU is asked for by name and cannot be used; `auto` takes the processor then, and says why. Also
 /// if the device is not one whose KV cache holds what the config asks for.
-pub(super) fn find(config: &ServeConfig) -> Result<Found, DeviceError> {
+pub(super) fn find(config: &EngineSettings) -> Result<Found, DeviceError> {
     let found = find_by_choice(config)?;
     match (&found, config.scheduler.kv_cache) {
         (Found::Cpu | Found::GpuOfCandle(_), KvCacheType::Fp8) => Err(DeviceError::KvCache),
@@ -72,7 +72,7 @@ pub(super) fn find(config: &ServeConfig) -> Result<Found, DeviceError> {
     }
 }
 
-fn find_by_choice(config: &ServeConfig) -> Result<Found, DeviceError> {
+fn find_by_choice(config: &EngineSettings) -> Result<Found, DeviceError> {
     let choice = config.device.choice;
     match (choice, config.model.executor) {
         (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, ExecutorKind::Candle(_)) => Ok(Found::Cpu),

@@ -20,7 +20,7 @@ use super::device;
 #[cfg(feature = "fault-injection")]
 use super::faults;
 use super::memory::{self, Room};
-use crate::config::{SchedulerSettings, ServeConfig};
+use crate::config::{EngineSettings, SchedulerSettings};
 use crate::http::{SamplingDefaults, WallClock};
 use crate::model_text::{self, MissingTokenizer};
 
@@ -37,7 +37,7 @@ pub(super) struct Started {
 
 /// Loads the model and starts its engine.
 pub(super) fn start(
-    config: &ServeConfig,
+    config: &EngineSettings,
     device: device::Found,
     source: &ModelSource,
     wall_clock: &WallClock,
@@ -124,7 +124,7 @@ fn warn_of_widened(device: &Device, types: &[(String, usize)]) {
     }
 }
 
-fn load_options(config: &ServeConfig, device: &Device) -> LoadOptions {
+fn load_options(config: &EngineSettings, device: &Device) -> LoadOptions {
     LoadOptions {
         device: device.clone(),
         dtype: config.model.dtype,

@@ -20,9 +20,11 @@ pub struct ApiKeys {
 
 /// A key, and whose it is.
 #[derive(Clone, PartialEq, Eq)]
-struct KnownKey {
-    digest: [u8; 32],
-    client: ClientKey,
+pub(super) struct KnownKey {
+    /// The SHA-256 of the key.
+    pub(super) digest: [u8; 32],
+    /// Whose it is.
+    pub(super) client: ClientKey,
 }
 
 /// What is known of whoever shows a key.
@@ -35,12 +37,12 @@ pub struct ClientKey {
 }
 
 impl ApiKeys {
-    /// Keys without names, if there are any.
+    /// Keys without names, and `named` ones after them; absent if there is none.
     ///
     /// # Errors
     ///
     /// [`ConfigError::BadKey`] if one could never be sent in a header.
-    pub(super) fn new(keys: &[Secret]) -> Result<Option<Self>, ConfigError> {
+    pub(super) fn new(keys: &[Secret], named: Vec<KnownKey>) -> Result<Option<Self>, ConfigError> {
         for (key, number) in keys.iter().zip(1..) {
             let key = key.reveal();
             if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -49,7 +51,7 @@ impl ApiKeys {
         }
         let known =
             |key: &Secret| KnownKey { digest: digest(key.reveal().as_bytes()), client: ClientKey::default() };
-        let keys: Vec<_> = keys.iter().map(known).collect();
+        let keys: Vec<_> = keys.iter().map(known).chain(named).collect();
         Ok((!keys.is_empty()).then_some(Self { keys }))
     }
 
@@ -89,7 +91,10 @@ mod tests {
     use super::*;
 
     fn keys(texts: &[&str]) -> Result<Option<ApiKeys>, ConfigError> {
-        ApiKeys::new(&texts.iter().map(|text| Secret::from((*text).to_owned())).collect::<Vec<_>>())
+        ApiKeys::new(
+            &texts.iter().map(|text| Secret::from((*text).to_owned())).collect::<Vec<_>>(),
+            Vec::new(),
+        )
     }
 
     #[test]
@@ -106,7 +111,10 @@ mod tests {
     fn a_key_tells_whose_it_is() {
         let client = |name: &str| ClientKey { name: Some(Arc::from(name)), privacy: Some(Privacy::Private) };
         let known = |key: &str, name: &str| KnownKey { digest: digest(key.as_bytes()), client: client(name) };
-        let keys = ApiKeys { keys: vec![known("sk-one", "ann"), known("sk-two", "bob")] };
+        let unnamed = [Secret::from("sk-one".to_owned()), Secret::from("sk-four".to_owned())];
+        let named = vec![known("sk-one", "ann"), known("sk-two", "bob")];
+        let keys = ApiKeys::new(&unnamed, named).expect("they are fine").expect("there are four");
+        assert_eq!(keys.find(b"sk-four"), Some(&ClientKey::default()));
         assert_eq!(keys.find(b"sk-one"), Some(&client("ann")));
         assert_eq!(keys.find(b"sk-two"), Some(&client("bob")));
         assert_eq!(keys.find(b"sk-three"), None);

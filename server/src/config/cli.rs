@@ -1,13 +1,13 @@
 //! The command line, and how its flags are laid over the config file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::environment::Environment;
 use super::raw::{RawConfig, RawDevice, RawModel, RawScheduler};
-use super::{ConfigError, ModelChoice, ServeConfig};
+use super::{ConfigError, ConfigSource, EngineSettings, ModelChoice, ServeConfig};
 
 mod reference;
 
@@ -16,8 +16,13 @@ pub use reference::flags_markdown;
 /// What the user wants done.
 #[derive(Debug)]
 pub enum Command {
-    /// Serve a model.
-    Serve(Box<ServeConfig>),
+    /// Serve a model, or let others serve it.
+    Serve {
+        /// What, and how.
+        config: Box<ServeConfig>,
+        /// The file that it was read from, which may change while it is served; absent if there is none.
+        source: Option<ConfigSource>,
+    },
     /// Fetch a model into its cache folder.
     Pull(ModelChoice),
     /// Measure.
@@ -247,14 +252,14 @@ pub enum BenchCommand {
         /// What is measured.
         args: spillway_bench::latency::Args,
         /// The engine's config.
-        config: Box<ServeConfig>,
+        config: Box<EngineSettings>,
     },
     /// A full engine in this process.
     Throughput {
         /// What is measured.
         args: spillway_bench::throughput::Args,
         /// The engine's config.
-        config: Box<ServeConfig>,
+        config: Box<EngineSettings>,
     },
 }
 
@@ -272,7 +277,9 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
     let cli = Cli::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
     match cli.command {
         RawCommand::Serve(args) => {
-            Ok(Command::Serve(checked(*args, matches.subcommand_matches("serve"), environment)?))
+            let args = Given { args: *args, matches: matches.subcommand_matches("serve"), environment };
+            let (config, source) = args.checked(|raw| raw.validate(environment))?;
+            Ok(Command::Serve { config: Box::new(config), source })
         }
         RawCommand::Pull(args) => match ModelChoice::new(&args.model, args.revision, environment)? {
             ModelChoice::Path(_) => Err(ConfigError::PullPath { model: args.model }),
@@ -282,16 +289,24 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
         RawCommand::GpuReport(report) => Ok(Command::GpuReport(report)),
         RawCommand::CutModel(cut) => Ok(Command::CutModel(cut)),
         RawCommand::Check { target, json, engine } => {
-            let mut raw = raw(engine.into(), matches.subcommand_matches("check"))?;
-            raw.model.model = target.or(raw.model.model);
-            let effective = shown(&raw)?;
+            let args =
+                Given { args: engine.into(), matches: matches.subcommand_matches("check"), environment };
+            let ((config, effective), _) = args.checked(|mut raw| {
+                raw.model.model = target.or(raw.model.model);
+                let effective = shown(&raw)?;
+                Ok((raw.validate(environment)?, effective))
+            })?;
             let form = if json { CheckForm::Json } else { CheckForm::Text };
-            Ok(Command::Check { config: Box::new(raw.validate(environment)?), effective, form })
+            Ok(Command::Check { config: Box::new(config), effective, form })
         }
         RawCommand::Bench(bench) => {
             let matches = matches.subcommand_matches("bench").and_then(ArgMatches::subcommand);
             let matches = matches.map(|(_, matches)| matches);
-            let config = |engine: EngineArgs| checked(engine.into(), matches, environment);
+            let config = |engine: EngineArgs| {
+                let args = Given { args: engine.into(), matches, environment };
+                let (config, _) = args.checked(|raw| raw.validate_engine(environment))?;
+                Ok::<_, ConfigError>(Box::new(config))
+            };
             Ok(Command::Bench(match bench {
                 RawBench::Serve(args) => BenchCommand::Serve(args),
                 RawBench::Latency { args, engine } => BenchCommand::Latency { args, config: config(engine)? },
@@ -306,59 +321,32 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
 /// The config as a file, without its keys.
 fn shown(raw: &RawConfig) -> Result<String, ConfigError> {
     let mut raw = raw.clone();
-    raw.security.hide_keys();
+    raw.hide_secrets();
     toml::to_string(&raw).map_err(|error| ConfigError::Layers { message: error.to_string() })
 }
 
-/// The config that flags and file make together, checked.
-fn checked(
+/// Flags as they were given, and what they stand on.
+struct Given<'a> {
     args: ServeArgs,
-    matches: Option<&ArgMatches>,
-    environment: &Environment,
-) -> Result<Box<ServeConfig>, ConfigError> {
-    raw(args, matches)?.validate(environment).map(Box::new)
+    matches: Option<&'a ArgMatches>,
+    environment: &'a Environment,
 }
 
-/// The config that flags and file make together.
-fn raw(args: ServeArgs, matches: Option<&ArgMatches>) -> Result<RawConfig, ConfigError> {
-    layered(args, |flag| {
-        let is_known = matches.filter(|matches| matches.try_contains_id(flag).is_ok());
-        is_known.and_then(|matches| matches.value_source(flag)) == Some(ValueSource::CommandLine)
-    })
-}
-
-/// Defaults, under the file, under the flags that were given.
-fn layered(args: ServeArgs, is_given: impl Fn(&str) -> bool) -> Result<RawConfig, ConfigError> {
-    let Some(path) = &args.config else { return Ok(args.raw) };
-    let mut layers = read(path)?;
-    let failed = |error: &dyn std::fmt::Display| ConfigError::Layers { message: error.to_string() };
-    let flags = toml::Table::try_from(&args.raw).map_err(|error| failed(&error))?;
-    for (section, values) in flags {
-        let toml::Value::Table(values) = values else { continue };
-        let given = values.into_iter().filter(|(key, _)| is_given(key));
-        let layer = layers.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        if let toml::Value::Table(layer) = layer {
-            layer.extend(given);
-        }
+impl Given<'_> {
+    /// What `check` makes of the flags, over the file if there is one; and that file.
+    fn checked<T>(
+        self,
+        check: impl FnOnce(RawConfig) -> Result<T, ConfigError>,
+    ) -> Result<(T, Option<ConfigSource>), ConfigError> {
+        let ServeArgs { config, raw } = self.args;
+        let Some(path) = config else { return Ok((check(raw)?, None)) };
+        let is_given = |flag: &str| {
+            let is_known = self.matches.filter(|matches| matches.try_contains_id(flag).is_ok());
+            is_known.and_then(|matches| matches.value_source(flag)) == Some(ValueSource::CommandLine)
+        };
+        let source = ConfigSource::new(path, &raw, is_given, self.environment)?;
+        Ok((source.read_as(check)?, Some(source)))
     }
-    layers.try_into().map_err(|error| failed(&error))
-}
-
-/// Reads the file, and checks its keys and types while their lines are still known.
-fn read(path: &Path) -> Result<toml::Table, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let malformed = |error: toml::de::Error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        let line_idx = before.matches('\n').count();
-        // Of the line itself only the name before `=`: what follows may be a secret.
-        let name = text.lines().nth(line_idx).and_then(|line| Some(line.split_once('=')?.0.trim()));
-        let at = name.map_or_else(String::new, |name| format!(" (at `{name}`)"));
-        let message = format!("line {}: {}{at}", line_idx + 1, error.message());
-        ConfigError::Malformed { path: path.to_owned(), message }
-    };
-    toml::from_str::<RawConfig>(&text).map_err(malformed)?;
-    toml::from_str(&text).map_err(malformed)
 }
 
 #[cfg(test)]

@@ -17,12 +17,31 @@ pub(super) struct Environment {
     pub(super) spillway_cache: Option<OsString>,
     /// `XDG_CACHE_HOME`: folder of all programs' caches.
     pub(super) xdg_cache_home: Option<OsString>,
+    /// `SPILLWAY_STATE`: folder of what must outlive the process.
+    pub(super) spillway_state: Option<OsString>,
+    /// `XDG_STATE_HOME`: folder of all programs' state.
+    pub(super) xdg_state_home: Option<OsString>,
     /// `HOME`.
     pub(super) home: Option<OsString>,
     /// The variables of Hugging Face's tools.
     pub(super) hub: HubVariables,
     /// `SPILLWAY_API_KEY`: a key that clients must show. Set and empty, it is refused rather than taken for absent.
     pub(super) api_key: Option<Secret>,
+    /// Variables whose names stand in the config file.
+    pub(super) named: NamedVariables,
+}
+
+/// Variables whose names stand in the config file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum NamedVariables {
+    /// There are none.
+    #[default]
+    None,
+    /// Those of the process.
+    Process,
+    /// These, for tests.
+    #[cfg(test)]
+    These(std::collections::BTreeMap<String, String>),
 }
 
 /// The variables of Hugging Face's tools, with the meanings that they have there.
@@ -55,6 +74,8 @@ impl Environment {
         Self {
             spillway_cache: variable("SPILLWAY_CACHE"),
             xdg_cache_home: variable("XDG_CACHE_HOME"),
+            spillway_state: variable("SPILLWAY_STATE"),
+            xdg_state_home: variable("XDG_STATE_HOME"),
             home: variable("HOME"),
             hub: HubVariables {
                 endpoint: variable("HF_ENDPOINT"),
@@ -67,6 +88,19 @@ impl Environment {
             // What is not Unicode becomes what no key may contain, and is refused as such.
             api_key: std::env::var_os("SPILLWAY_API_KEY")
                 .map(|key| Secret::from(key.to_string_lossy().into_owned())),
+            named: NamedVariables::Process,
+        }
+    }
+
+    /// A variable whose name stands in the config file; absent if it is not set. It may be a secret.
+    pub(super) fn named(&self, name: &str) -> Option<Secret> {
+        match &self.named {
+            NamedVariables::None => None,
+            NamedVariables::Process => {
+                std::env::var_os(name).map(|value| Secret::from(value.to_string_lossy().into_owned()))
+            }
+            #[cfg(test)]
+            NamedVariables::These(variables) => variables.get(name).cloned().map(Secret::from),
         }
     }
 
@@ -76,6 +110,18 @@ impl Environment {
             return Some(PathBuf::from(own));
         }
         self.shared_cache_folder().map(|shared| shared.join("spillway"))
+    }
+
+    /// Folder of what must outlive the process: `$SPILLWAY_STATE`, else `$XDG_STATE_HOME/spillway`, else
+    /// `~/.local/state/spillway`.
+    pub(super) fn state_folder(&self) -> Option<PathBuf> {
+        if let Some(own) = &self.spillway_state {
+            return Some(PathBuf::from(own));
+        }
+        let shared = self.xdg_state_home.as_ref().map(PathBuf::from);
+        let shared =
+            shared.or_else(|| self.home.as_ref().map(|home| PathBuf::from(home).join(".local/state")));
+        shared.map(|shared| shared.join("spillway"))
     }
 
     /// Where the hub is, its cache and its token. The token's file is read here.

@@ -10,16 +10,28 @@ use serde::{Deserialize, Serialize};
 
 use super::{ByteSize, TimeSpan};
 
+mod backends;
 mod device;
 #[cfg(feature = "fault-injection")]
 mod faults;
+mod router;
+mod routes;
 mod security;
 mod server;
 
+pub(super) use backends::{
+    RawBackend, RawBackendKind, RawBoundary, RawDialect, RawFeature, RawJsonSchema, RawPrice, RawReasoning,
+    RawServiceTier, RawToolChoice,
+};
 pub(super) use device::RawDevice;
 #[cfg(feature = "fault-injection")]
 pub(super) use faults::RawFaults;
-pub(super) use security::{RawSecurity, Secret};
+pub(super) use router::{RawBreaker, RawContentRule, RawKey, RawPrices, RawRouter, RawStore};
+pub(super) use routes::{
+    RawConfidence, RawPreference, RawPrivacy, RawRoute, RawShadow, RawSplitPart, RawStrong,
+};
+pub(super) use security::RawSecurity;
+pub use security::Secret;
 pub(super) use server::RawServer;
 
 /// Everything that `spillway serve` can be told.
@@ -41,6 +53,42 @@ pub(super) struct RawConfig {
     #[cfg(feature = "fault-injection")]
     #[command(flatten)]
     pub(super) faults: RawFaults,
+    // What follows stands in the file only.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) backends: Vec<RawBackend>,
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) routes: Vec<RawRoute>,
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) router: RawRouter,
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) content_rules: Vec<RawContentRule>,
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) keys: Vec<RawKey>,
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) store: RawStore,
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) prices: RawPrices,
+}
+
+impl RawConfig {
+    /// Puts a word for each secret, so that the rest can be shown.
+    pub(super) fn hide_secrets(&mut self) {
+        self.security.api_key.iter_mut().for_each(Secret::hide);
+        self.backends.iter_mut().for_each(RawBackend::hide_secrets);
+        self.keys.iter_mut().filter_map(|key| key.sha256.as_mut()).for_each(Secret::hide);
+    }
+}
+
+/// Whether a value says nothing.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// `[model]`: what is served.

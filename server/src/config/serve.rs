@@ -13,29 +13,44 @@ use super::raw::{
     RawConfig, RawDtype, RawExecutor, RawKvCacheDtype, RawLog, RawLogFormat, RawModel, RawQuantization,
     RawScheduler, RawWeightType, RawWeights,
 };
+use super::routing::RawRouting;
 use super::server::positive;
 use super::{
-    ByteSize, ConfigError, DeviceChoice, DeviceConfig, Environment, HttpConfig, SecurityConfig, out_of_range,
+    BackendConfig, ByteSize, ConfigError, DeviceChoice, DeviceConfig, Environment, HttpConfig, RoutingConfig,
+    SecurityConfig, StorePlace, named_keys, out_of_range, prices, store,
 };
 
 /// Everything that `spillway serve` needs.
 #[derive(Debug, Clone)]
 pub struct ServeConfig {
-    /// What is served.
-    pub model: ModelConfig,
-    /// Where it runs.
-    pub device: DeviceConfig,
-    /// How much one engine may hold.
-    pub scheduler: SchedulerSettings,
+    /// The engine of this process; absent if others serve everything.
+    pub engine: Option<EngineSettings>,
+    /// Who serves which name.
+    pub routing: RoutingConfig,
+    /// Where calls and their costs are kept.
+    pub store: StorePlace,
     /// How clients reach it.
     pub http: HttpConfig,
     /// Who may ask.
     pub security: SecurityConfig,
+    /// What is written on standard error.
+    pub log: LogConfig,
+    /// Files beside the config's own whose content was read: when one changes, so does the config.
+    pub files: Vec<PathBuf>,
+}
+
+/// A model and the engine that runs it.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// What is served.
+    pub model: ModelConfig,
+    /// Where it runs.
+    pub device: DeviceConfig,
+    /// How much the engine may hold.
+    pub scheduler: SchedulerSettings,
     /// What is to break on purpose.
     #[cfg(feature = "fault-injection")]
     pub faults: Vec<super::Fault>,
-    /// What is written on standard error.
-    pub log: LogConfig,
 }
 
 /// What is served.
@@ -128,17 +143,47 @@ pub enum LogFormat {
 
 impl RawConfig {
     /// Checks every value.
-    pub(super) fn validate(self, environment: &Environment) -> Result<ServeConfig, ConfigError> {
-        let device = self.device.validate()?;
+    pub(super) fn validate(mut self, environment: &Environment) -> Result<ServeConfig, ConfigError> {
+        let routing = RawRouting {
+            backends: std::mem::take(&mut self.backends),
+            routes: std::mem::take(&mut self.routes),
+            router: std::mem::take(&mut self.router),
+            content_rules: std::mem::take(&mut self.content_rules),
+        };
+        let (http, log) = (self.server.clone().validate()?, self.log.clone().validate());
+        let keys = named_keys::validate(std::mem::take(&mut self.keys))?;
+        let key_file = self.security.api_key_file.clone();
+        let security = std::mem::take(&mut self.security).validate(environment.api_key.clone(), keys)?;
+        let (store, price_file) = (std::mem::take(&mut self.store), self.prices.file.take());
+        // Others may serve instead of a local model, but somebody must.
+        let engine = match self.validate_engine(environment) {
+            Err(ConfigError::NoModel) if !routing.backends.is_empty() => None,
+            engine => Some(engine?),
+        };
+        let model = engine.as_ref().map(|engine| &engine.model);
+        let table = prices::table(price_file.as_deref())?;
+        let (routing, files) = routing.validate(model, environment, &table)?;
+        let is_paid = routing.backends.iter().any(BackendConfig::is_paid);
         Ok(ServeConfig {
+            store: store::validate(store, is_paid, environment)?,
+            files: files.into_iter().chain(key_file).chain(price_file).collect(),
+            engine,
+            routing,
+            http,
+            security,
+            log,
+        })
+    }
+
+    /// Checks what the engine alone needs.
+    pub(super) fn validate_engine(self, environment: &Environment) -> Result<EngineSettings, ConfigError> {
+        let device = self.device.validate()?;
+        Ok(EngineSettings {
             model: self.model.validate(environment, device.choice)?,
             device,
             scheduler: self.scheduler.validate()?,
-            http: self.server.validate()?,
-            security: self.security.validate(environment.api_key.clone())?,
             #[cfg(feature = "fault-injection")]
             faults: self.faults.validate()?,
-            log: self.log.validate(),
         })
     }
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::api_keys::KnownKey;
 use super::raw::{RawSecurity, RawServer, Secret};
 use super::{ApiKeys, ByteSize, ConfigError, TimeSpan, out_of_range};
 
@@ -90,8 +91,13 @@ pub(super) fn positive(flag: &'static str, span: TimeSpan) -> Result<Duration, C
 }
 
 impl RawSecurity {
-    /// Checks every value and reads the file of keys. `environment` is the key given there.
-    pub(super) fn validate(self, environment: Option<Secret>) -> Result<SecurityConfig, ConfigError> {
+    /// Checks every value and reads the file of keys. `environment` is the key given there, `named` are those of
+    /// `[[keys]]`.
+    pub(super) fn validate(
+        self,
+        environment: Option<Secret>,
+        named: Vec<KnownKey>,
+    ) -> Result<SecurityConfig, ConfigError> {
         let tls = match (self.tls_cert, self.tls_key) {
             (None, None) => None,
             (Some(cert), Some(key)) => Some(TlsConfig { cert, key }),
@@ -104,7 +110,11 @@ impl RawSecurity {
         }
         let from_file = self.api_key_file.as_deref().map(keys_of_file).transpose()?.unwrap_or_default();
         let keys: Vec<Secret> = self.api_key.into_iter().chain(environment).chain(from_file).collect();
-        Ok(SecurityConfig { api_keys: ApiKeys::new(&keys)?, tls, allowed_origins: self.allowed_origin })
+        Ok(SecurityConfig {
+            api_keys: ApiKeys::new(&keys, named)?,
+            tls,
+            allowed_origins: self.allowed_origin,
+        })
     }
 }
 

@@ -33,6 +33,13 @@ impl TimeSpan {
     }
 }
 
+/// To the millisecond.
+impl From<Duration> for TimeSpan {
+    fn from(duration: Duration) -> Self {
+        Self(duration)
+    }
+}
+
 impl FromStr for TimeSpan {
     type Err = InvalidTimeSpan;
 

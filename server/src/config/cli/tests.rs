@@ -7,8 +7,8 @@ use spillway_models::{CandleDevice, DtypePolicy, ExecutorKind, KvCacheType, Weig
 
 use super::*;
 use crate::config::{
-    Address, BatchInvariance, CudaGraphs, DeviceChoice, HubFiles, KernelOverlap, LogFormat, ModelChoice,
-    TlsConfig,
+    Address, BatchInvariance, CudaGraphs, DeviceChoice, DeviceConfig, HttpConfig, HubFiles, KernelOverlap,
+    LogConfig, LogFormat, ModelChoice, ModelConfig, SchedulerSettings, SecurityConfig, TlsConfig,
 };
 
 fn environment() -> Environment {
@@ -20,9 +20,28 @@ fn run(line: &str) -> Result<Command, ConfigError> {
     resolve(&matches, &environment())
 }
 
-fn serve(line: &str) -> ServeConfig {
+/// A config with an engine, in its sections.
+#[derive(Debug)]
+struct Served {
+    model: ModelConfig,
+    device: DeviceConfig,
+    scheduler: SchedulerSettings,
+    http: HttpConfig,
+    security: SecurityConfig,
+    log: LogConfig,
+}
+
+impl From<ServeConfig> for Served {
+    fn from(config: ServeConfig) -> Self {
+        let ServeConfig { engine, http, security, log, .. } = config;
+        let engine = engine.expect("a model is named");
+        Self { model: engine.model, device: engine.device, scheduler: engine.scheduler, http, security, log }
+    }
+}
+
+fn serve(line: &str) -> Served {
     match run(line) {
-        Ok(Command::Serve(config)) => *config,
+        Ok(Command::Serve { config, .. }) => (*config).into(),
         other => panic!("{other:?}"),
     }
 }
@@ -112,7 +131,9 @@ fn keys_of_flags_file_and_environment_count_together() {
     let line = format!("spillway serve --model demo --api-key sk-3 --api-key-file {}", keys.path().display());
     let matches = Cli::command().try_get_matches_from(line.split_whitespace()).expect("clap takes it");
     let environment = Environment { api_key: Some("sk-4".to_owned().into()), ..environment() };
-    let Ok(Command::Serve(config)) = resolve(&matches, &environment) else { panic!("it can be followed") };
+    let Ok(Command::Serve { config, .. }) = resolve(&matches, &environment) else {
+        panic!("it can be followed")
+    };
     let keys = config.security.api_keys.clone().expect("there are four");
     assert_eq!(keys.len(), 4);
     assert!((1..=4).all(|number| keys.find(format!("sk-{number}").as_bytes()).is_some()));
@@ -315,7 +336,7 @@ fn a_path_that_exists_wins_over_an_id() {
 
 #[test]
 fn a_model_may_have_several_names() {
-    let names = |config: ServeConfig| {
+    let names = |config: Served| {
         let model = config.model;
         std::iter::once(model.served_name)
             .chain(model.aliases)

@@ -33,22 +33,33 @@ pub(in crate::config) struct RawSecurity {
 /// What stands for a key that is not shown. It has a space, so that no server takes it for one.
 const HIDDEN_KEY: &str = "not shown";
 
-impl RawSecurity {
-    /// Puts a word for each key, so that the rest can be shown.
-    pub(in crate::config) fn hide_keys(&mut self) {
-        self.api_key.fill(Secret(HIDDEN_KEY.to_owned()));
-    }
-}
-
 /// Text that is never shown.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub(in crate::config) struct Secret(String);
+pub struct Secret(String);
 
 impl Secret {
     /// The text.
-    pub(in crate::config) fn reveal(&self) -> &str {
+    pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Puts a word in its place.
+    pub(in crate::config) fn hide(&mut self) {
+        HIDDEN_KEY.clone_into(&mut self.0);
+    }
+}
+
+/// A complaint about a value that is no text would show it.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected a string")]
+        enum Written {
+            Text(String),
+        }
+        let Written::Text(text) = Written::deserialize(deserializer)?;
+        Ok(Self(text))
     }
 }
 
