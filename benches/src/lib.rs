@@ -1,6 +1,6 @@
 //! The bench harness: measures servers over HTTP, ours and any other that speaks OpenAI's protocol, and our engine alone.
 //!
-//! `serve` knows nothing of the engine: what it prints is what a client sees. `latency` and `throughput` drive an engine in
+//! `serve` knows nothing of the engine: what it prints is what a client sees. `gateway` measures what a gateway adds. `latency` and `throughput` drive an engine in
 //! this process, which the composition root has started. Results that were kept, and what lost, stand in
 //! `benches/results.md`.
 
@@ -15,6 +15,7 @@ mod sample;
 mod stats;
 mod stopwatch;
 
+pub mod gateway;
 pub mod gpu_report;
 mod in_process;
 pub mod latency;

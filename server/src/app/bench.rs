@@ -13,6 +13,7 @@ use crate::config::{BenchCommand, EngineSettings, LogConfig};
 pub(super) fn run(command: BenchCommand) -> anyhow::Result<()> {
     match command {
         BenchCommand::Serve(args) => runtime()?.block_on(spillway_bench::serve::run(*args)),
+        BenchCommand::Gateway(args) => spillway_bench::gateway::run(&args),
         BenchCommand::Latency { args, config } => on_engine(&config, async |handle, work| {
             spillway_bench::latency::run(&args, handle, work).await.map(drop)
         }),

@@ -86,6 +86,8 @@ enum RawCommand {
 enum RawBench {
     /// Measure a running server: tokens per second and latencies, as its clients see them.
     Serve(Box<spillway_bench::serve::Args>),
+    /// Measure what a gateway, this or any other, adds to a request.
+    Gateway(Box<spillway_bench::gateway::Args>),
     /// Measure how long one batch takes in the engine alone, without HTTP.
     Latency {
         #[command(flatten)]
@@ -247,6 +249,8 @@ pub enum CheckForm {
 pub enum BenchCommand {
     /// A running server.
     Serve(Box<spillway_bench::serve::Args>),
+    /// A running gateway, beside a server that answers at once.
+    Gateway(Box<spillway_bench::gateway::Args>),
     /// Batches in an engine of this process.
     Latency {
         /// What is measured.
@@ -309,6 +313,7 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
             };
             Ok(Command::Bench(match bench {
                 RawBench::Serve(args) => BenchCommand::Serve(args),
+                RawBench::Gateway(args) => BenchCommand::Gateway(args),
                 RawBench::Latency { args, engine } => BenchCommand::Latency { args, config: config(engine)? },
                 RawBench::Throughput { args, engine } => {
                     BenchCommand::Throughput { args, config: config(engine)? }
