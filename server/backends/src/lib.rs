@@ -5,5 +5,10 @@
 //! In a request's path: between the router and whatever computes the answer.
 
 mod local;
+mod openai_compatible;
 
 pub use local::LocalBackend;
+pub use openai_compatible::{
+    ApiKey, CompatibleBackend, CompatibleConfig, CompatibleConfigError, Delivery, Dialect, ExtraHeaders,
+    HealthSettings, ReplicaUrl, Timeouts,
+};
