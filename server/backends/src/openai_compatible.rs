@@ -32,7 +32,8 @@ use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use spillway_router::{
-    Backend, BackendError, BackendId, BackendSnapshot, BoxFuture, ErrorClass, Progress, TokenStream,
+    Backend, BackendError, BackendId, BackendSnapshot, BoxFuture, Capabilities, ErrorClass, Progress,
+    TokenStream,
 };
 use spillway_types::{GenerateRequest, Prompt};
 use tokio::task::JoinSet;
@@ -57,8 +58,11 @@ const MAX_REPORT_LOOKS: u32 = 3;
 
 /// One OpenAI-compatible model. Dropping it ends its watch; answers under way go on.
 pub struct CompatibleBackend {
-    config: CompatibleConfig,
-    capabilities: Arc<spillway_router::Capabilities>,
+    id: BackendId,
+    capabilities: Arc<Capabilities>,
+    dialect: Dialect,
+    delivery: Delivery,
+    timeouts: Timeouts,
     client: Client,
     replicas: Arc<Replicas>,
     /// Ends with the backend.
@@ -76,27 +80,34 @@ impl CompatibleBackend {
         let client = Client::new(&config)?;
         let max_report_age =
             config.health.map_or(Duration::ZERO, |health| health.interval * MAX_REPORT_LOOKS);
-        let replicas = Arc::new(Replicas::new(config.replicas.clone(), max_report_age));
+        let replicas = Arc::new(Replicas::new(config.replicas, max_report_age));
         let mut watch = JoinSet::new();
         if let Some(settings) = config.health {
             watch.spawn(watch::watch(config.id.clone(), Arc::clone(&replicas), client.clone(), settings));
         }
-        let capabilities = Arc::new(config.capabilities.clone());
-        Ok(Self { config, capabilities, client, replicas, _watch: watch })
+        Ok(Self {
+            id: config.id,
+            capabilities: Arc::new(config.capabilities),
+            dialect: config.dialect,
+            delivery: config.delivery,
+            timeouts: config.timeouts,
+            client,
+            replicas,
+            _watch: watch,
+        })
     }
 
     fn error(&self, fault: Fault) -> BackendError {
-        fault.of(self.config.id.clone(), Progress::NothingSent)
+        fault.of(self.id.clone(), Progress::NothingSent)
     }
 
     async fn ask(&self, request: GenerateRequest) -> Result<TokenStream, BackendError> {
         let start = Instant::now();
-        let config = &self.config;
         let recipient = Recipient {
-            id: &config.id,
+            id: &self.id,
             capabilities: &self.capabilities,
-            dialect: config.dialect,
-            delivery: config.delivery,
+            dialect: self.dialect,
+            delivery: self.delivery,
         };
         let body = request::body(&request, recipient)?;
         let in_flight = self.replicas.choose(|| PrefixKey::of(&request));
@@ -105,10 +116,10 @@ impl CompatibleBackend {
             self.error(fault)
         })?;
         let answer = Answer {
-            backend: config.id.clone(),
+            backend: self.id.clone(),
             num_choices: request.params.n.get(),
-            delivery: config.delivery,
-            timeouts: config.timeouts,
+            delivery: self.delivery,
+            timeouts: self.timeouts,
             start,
             in_flight,
         };
@@ -123,8 +134,8 @@ impl CompatibleBackend {
         in_flight: &InFlight,
         start: Instant,
     ) -> Result<Response<Incoming>, Fault> {
-        let timeouts = &self.config.timeouts;
-        let (limit, class) = match self.config.delivery {
+        let timeouts = &self.timeouts;
+        let (limit, class) = match self.delivery {
             Delivery::Streamed if timeouts.first_token < timeouts.total => {
                 (timeouts.first_token, ErrorClass::FirstTokenTimeout)
             }
@@ -154,7 +165,7 @@ async fn refusal(response: Response<Incoming>, prompt: &Prompt) -> Fault {
 
 impl Backend for CompatibleBackend {
     fn id(&self) -> &BackendId {
-        &self.config.id
+        &self.id
     }
 
     fn snapshot(&self) -> BackendSnapshot {

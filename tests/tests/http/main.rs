@@ -10,6 +10,7 @@ mod benching;
 mod breaking;
 mod checking;
 mod closing;
+mod compatible;
 mod deadlines;
 mod demo;
 mod endpoints;

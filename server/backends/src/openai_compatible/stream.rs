@@ -108,7 +108,7 @@ impl Reading {
             self.body.as_ref()?;
             if let Err(fault) = self.receive().await {
                 self.body = None;
-                // What was read before it broke is handed over only as a whole answer.
+                // What came in the same piece is of no use: the answer has failed.
                 self.queue.clear();
                 self.answer.in_flight.failed(&fault);
                 return Some(Err(fault.of(self.answer.backend.clone(), self.progress)));

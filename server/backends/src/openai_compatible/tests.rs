@@ -3,7 +3,7 @@
 mod upstream;
 
 use futures::StreamExt as _;
-use spillway_router::{BackendHealth, Capabilities, UpstreamError};
+use spillway_router::{BackendHealth, UpstreamError};
 use spillway_types::{
     FinishReason, GenerateEvent, ModelId, OutputFormat, Priority, RequestId, Sampling, SamplingParams, Seed,
     TextDelta, Usage,
