@@ -7,8 +7,10 @@
 //!
 //! A [`TestHub`] is a model hub on this machine, whose connections break on demand.
 //!
+//! A [`FakeBedrock`] is a cloud on this machine, whose models do what their names say.
+//!
 //! The tests themselves are in `tests/`: `invariance` (output does not depend on company), `parity` (golden files),
-//! `simulation` (the engine over a fake executor), `http` (the built server). The program `soak` keeps a server busy for
+//! `simulation` (the engine over a fake executor), `http` (the built server), `bedrock` (the backend for Bedrock). The program `soak` keeps a server busy for
 //! minutes and judges what it does.
 
 mod ask;
@@ -17,6 +19,7 @@ mod clock;
 mod engine;
 mod events;
 mod executor;
+mod fake_bedrock;
 pub mod fuzz;
 mod gate;
 mod golden;
@@ -37,6 +40,7 @@ pub use clock::ManualClock;
 pub use engine::{Knobs, Served, TestEngine};
 pub use events::{Event, Events, Streamed};
 pub use executor::{RowRecord, StepRecord, Steps, WatchedExecutor};
+pub use fake_bedrock::{Behaviour, CallEnd, FakeBedrock, LoggedCall, LoggedRequest, Moment, Refusal};
 pub use gate::Gate;
 pub use golden::{
     ChatCase, GoldenLogits, ParityCase, TextCase, TinyModel, architecture_models, chat_cases, parity_cases,
