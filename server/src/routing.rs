@@ -4,6 +4,6 @@ mod ledger;
 mod observer;
 mod runtime;
 
-pub(crate) use ledger::NoLedger;
+pub(crate) use ledger::{NoLedger, StoreLedger, UnixClock};
 pub(crate) use observer::RouterMetrics;
-pub(crate) use runtime::TokioRuntime;
+pub(crate) use runtime::{TaskOwner, TokioRuntime};

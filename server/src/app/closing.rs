@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::listen::{Port, Tls};
 use crate::http::Lifecycle;
+use crate::routing::TaskOwner;
 
 /// Time that clients get to read their last bytes after everything was finished or aborted.
 const LAST_BYTES_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,10 +40,10 @@ pub(super) enum EngineLeft {
 pub(super) struct Closing {
     /// Tells the service, and counts its requests.
     pub(super) lifecycle: Lifecycle,
-    /// To be stopped.
-    pub(super) engine: EngineThread,
-    /// On which the engine is told when to end.
-    pub(super) engine_clock: Arc<dyn Clock>,
+    /// To be stopped, if there is one, at a time of this clock.
+    pub(super) engine: Option<(EngineThread, Arc<dyn Clock>)>,
+    /// What the router runs beside requests.
+    pub(super) router_tasks: TaskOwner,
     /// Time that requests get to finish.
     pub(super) drain_timeout: Duration,
 }
@@ -81,7 +82,7 @@ pub(super) async fn serve(
 
 /// Refuses new work, waits for the old until the timeout or a second signal, breaks off what is left.
 async fn drain(closing: Closing, signals: &mut Signals) -> anyhow::Result<()> {
-    let Closing { lifecycle, engine, engine_clock, drain_timeout } = closing;
+    let Closing { lifecycle, engine, router_tasks, drain_timeout } = closing;
     lifecycle.start_draining();
     tokio::select! {
         () = lifecycle.drained() => {}
@@ -89,15 +90,24 @@ async fn drain(closing: Closing, signals: &mut Signals) -> anyhow::Result<()> {
         () = signals.next() => tracing::warn!("a second signal: cutting off what is left"),
     }
     lifecycle.cut_off();
-    let now = engine_clock.now();
+    router_tasks.end().await;
+    let stopped = match engine {
+        Some((engine, clock)) => stop(engine, clock.now(), signals).await,
+        None => Ok(()),
+    };
+    if tokio::time::timeout(LAST_BYTES_TIMEOUT, lifecycle.drained()).await.is_err() {
+        tracing::warn!("some clients did not read their answers to the end");
+    }
+    stopped
+}
+
+/// Stops the engine, as soon as its last step is done.
+async fn stop(engine: EngineThread, now: Duration, signals: &mut Signals) -> anyhow::Result<()> {
     let stopping = tokio::task::spawn_blocking(move || engine.stop(now));
     let stopped = tokio::select! {
         stopped = tokio::time::timeout(LAST_STEP_TIMEOUT, stopping) => stopped.map_err(|_| EngineLeft::Hung),
         () = signals.next() => Err(EngineLeft::Hung),
     };
-    if tokio::time::timeout(LAST_BYTES_TIMEOUT, lifecycle.drained()).await.is_err() {
-        tracing::warn!("some clients did not read their answers to the end");
-    }
     stopped?.context("the engine could not be waited for")?.map_err(|_| EngineLeft::Broken.into())
 }
 

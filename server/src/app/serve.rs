@@ -1,0 +1,155 @@
+//! `spillway serve`: from a checked config to a server that listens, until a signal comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use spillway_router::Ledger;
+use spillway_store::{Store, StoreConfig, UnixMs};
+
+use super::closing::{self, Closing};
+use super::compose::{Composer, Local};
+use super::listen::{Port, Tls};
+use super::watchdog::Watchdog;
+use super::{device, engine, logging, model_source, prometheus, runtime, wall_clock};
+use crate::config::{ApiKeys, HttpConfig, ServeConfig, StorePlace};
+use crate::http::{self, AppState, HttpLimits, HttpParts, Lifecycle, MetricsPlace, WallClock};
+use crate::routing::{NoLedger, StoreLedger, TokioRuntime, UnixClock};
+
+/// Time between the comments that keep an idle stream open.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Loads the model if there is one, starts its engine, and serves until a signal comes.
+pub(super) fn serve(config: &ServeConfig) -> anyhow::Result<()> {
+    logging::start(&config.log)?;
+    let metrics = prometheus::start()?;
+    let clock = wall_clock();
+    let lifecycle = Lifecycle::default();
+    let engine = start_engine(config, &clock)?;
+    let watchdog = engine.as_ref().map(|engine| {
+        let limit = engine.watchdog_timeout;
+        Watchdog::start(engine.started.handle.clone(), lifecycle.clone(), limit)
+    });
+    let _watchdog = watchdog.transpose().context("the watchdog's thread could not be started")?;
+    let store = open_store(&config.store)?;
+    let ledger: Arc<dyn Ledger> = match &store {
+        Some(store) => Arc::new(StoreLedger::new(store.ledger(), unix_clock())),
+        None => Arc::new(NoLedger),
+    };
+    let (router_runtime, router_tasks) = TokioRuntime::start();
+    let local = engine
+        .as_ref()
+        .map(|engine| Local { engine: engine.started.handle.clone(), defaults: engine.started.defaults });
+    let mut composer = Composer::new(local, ledger, Arc::new(router_runtime), Arc::clone(&clock));
+
+    let runtime = runtime()?;
+    let routing = runtime.block_on(composer.compose(config))?;
+    for warning in &config.routing.warnings {
+        tracing::warn!("{warning}");
+    }
+    let state = AppState::new(HttpParts {
+        routing: ArcSwap::from_pointee(routing),
+        limits: http_limits(&config.http),
+        metrics_place: if config.http.admin.is_some() {
+            MetricsPlace::AdminPort
+        } else {
+            MetricsPlace::EveryPort
+        },
+        allowed_origins: config.security.allowed_origins.clone(),
+        keep_alive: KEEP_ALIVE,
+        metrics: metrics.clone(),
+        clock,
+        lifecycle: lifecycle.clone(),
+    });
+    let tls = config.security.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
+    let ports = runtime.block_on(open_ports(config, &state, tls.as_ref()))?;
+    let drain_timeout = config.http.drain_timeout;
+    let closing = Closing {
+        lifecycle,
+        engine: engine.map(|engine| (engine.started.thread, engine.started.clock)),
+        router_tasks,
+        drain_timeout,
+    };
+    let served = runtime.block_on(closing::serve(ports, tls, closing, metrics));
+    // It may hold a thread that waits for a step which never ends.
+    runtime.shutdown_background();
+    if let Some(store) = store {
+        store.close().context("the last entries of the ledger could not be written")?;
+    }
+    served
+}
+
+/// An engine that runs, and how long its steps may take.
+struct RunningEngine {
+    started: engine::Started,
+    watchdog_timeout: Duration,
+}
+
+fn start_engine(config: &ServeConfig, clock: &WallClock) -> anyhow::Result<Option<RunningEngine>> {
+    let Some(settings) = &config.engine else { return Ok(None) };
+    let device = device::find(settings)?;
+    let source = model_source(&settings.model.choice)?;
+    let started = engine::start(settings, device, &source, clock)?;
+    Ok(Some(RunningEngine { started, watchdog_timeout: settings.scheduler.watchdog_timeout }))
+}
+
+/// Opens the place where calls are kept, if they are.
+fn open_store(place: &StorePlace) -> anyhow::Result<Option<Store>> {
+    let StorePlace::File(path) = place else { return Ok(None) };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("the folder {} of [store] path cannot be made", folder.display()))?;
+    }
+    let store = Store::open(&StoreConfig::new(path)).context("[store] path")?;
+    let open = store.found_open();
+    if open.num_calls > 0 {
+        tracing::warn!(
+            calls = open.num_calls,
+            charged_usd = %open.reserved,
+            "an earlier process left calls open: they stay charged at their reservations, as unsettled"
+        );
+    }
+    tracing::info!(path = %path.display(), "ledger opened");
+    Ok(Some(store))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the ledger's rows are told in wall-clock time")]
+fn unix_clock() -> UnixClock {
+    use std::time::{SystemTime, UNIX_EPOCH};
+    Arc::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    })
+}
+
+/// Opens the public port, and the administrators' if there is one.
+async fn open_ports(
+    config: &ServeConfig,
+    state: &AppState,
+    tls: Option<&Arc<Tls>>,
+) -> anyhow::Result<Vec<Port>> {
+    let http = &config.http;
+    let mut ports = Vec::with_capacity(2);
+    if let Some(admin) = &http.admin {
+        let service = http::admin_service(state.clone());
+        let port = Port::open(admin, "--admin-host, --admin-port", service, tls.cloned(), http).await?;
+        tracing::info!(address = port.url()?, "listening for administrators");
+        ports.push(port);
+    }
+    let service = http::service(state.clone());
+    let port = Port::open(&http.public, "--host, --port", service, tls.cloned(), http).await?;
+    let keys = config.security.api_keys.as_ref().map_or(0, ApiKeys::len);
+    tracing::info!(address = port.url()?, keys, "listening");
+    ports.push(port);
+    Ok(ports)
+}
+
+fn http_limits(config: &HttpConfig) -> HttpLimits {
+    HttpLimits {
+        max_body: config.max_body,
+        max_concurrent_requests: config.max_concurrent_requests,
+        request_timeout: config.request_timeout,
+        client_timeout: config.client_timeout,
+    }
+}
