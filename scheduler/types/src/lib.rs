@@ -34,5 +34,5 @@ pub use request::{
     CacheSalt, ChatEnd, ChatMessage, ChatPrompt, GenerateRequest, Image, ImageFormat, OutputFormat,
     PlacedImage, Prompt, ReasoningEffort, ReasoningPart, Role, Truncation,
 };
-pub use sampling::{InvalidSampling, RandomSampling, Sampling, SamplingParams, Seed};
+pub use sampling::{GivenSampling, InvalidSampling, RandomSampling, Sampling, SamplingParams, Seed};
 pub use tools::{JsonSchema, Tool, ToolChoice, ToolUse};

@@ -101,12 +101,30 @@ impl RandomSampling {
     }
 }
 
+/// What the client itself said of how tokens are chosen, without the served model's defaults: for servers that have
+/// defaults of their own, and for those that refuse what they cannot do.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct GivenSampling {
+    /// Divisor of the logits, 0 to 2.
+    pub temperature: Option<f32>,
+    /// Cut by cumulated probability, above 0 and at most 1.
+    pub top_p: Option<f32>,
+    /// Cut by rank; absent also where the client switched it off.
+    pub top_k: Option<NonZeroU32>,
+    /// Cut by probability relative to the best, 0 to 1.
+    pub min_p: Option<f32>,
+    /// The seed.
+    pub seed: Option<Seed>,
+}
+
 /// Everything about the output of one request that the engine decides.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a field that clients switch by itself")]
 pub struct SamplingParams {
     /// How each token is chosen.
     pub sampling: Sampling,
+    /// Of that, what the client said; the rest are the served model's defaults.
+    pub given: GivenSampling,
     /// Seed of all choices of the request; the choice's index keeps them apart.
     pub seed: Seed,
     /// Sequences to generate for the one prompt.
@@ -142,6 +160,7 @@ impl SamplingParams {
     pub fn new(sampling: Sampling, seed: Seed) -> Self {
         Self {
             sampling,
+            given: GivenSampling::default(),
             seed,
             n: NonZeroU32::MIN,
             max_tokens: None,

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use spillway_api::openai::GenerationRequest;
 use spillway_types::{
-    InvalidSampling, Penalties, Sampling, SamplingParams, Seed, TokenBias, TokenConstraints, TokenId,
-    TopLogprobs,
+    GivenSampling, InvalidSampling, Penalties, Sampling, SamplingParams, Seed, TokenBias, TokenConstraints,
+    TokenId, TopLogprobs,
 };
 
 use super::{Delivery, texts_within};
@@ -25,11 +25,11 @@ pub(super) fn sampling_params(
     defaults: &SamplingDefaults,
 ) -> Result<SamplingParams, RequestError> {
     let invalid = |error: InvalidSampling| RequestError::invalid(error.param, error.to_string());
-    let top_k = match request.top_k {
-        None => defaults.top_k,
-        Some(0 | -1) => None,
+    let given_top_k = match request.top_k {
+        None | Some(0 | -1) => None,
         Some(top_k) => Some(rank(top_k)?),
     };
+    let top_k = if request.top_k.is_none() { defaults.top_k } else { given_top_k };
     let sampling = Sampling::new(
         request.temperature.unwrap_or(defaults.temperature),
         top_k,
@@ -51,6 +51,13 @@ pub(super) fn sampling_params(
             allowed: request.allowed_token_ids.as_deref().map(allowed_tokens).transpose()?,
             bias: request.logit_bias.as_ref().map(biases).transpose()?.unwrap_or_default(),
             bad_words: texts_within("bad_words", bad_words, MAX_BAD_WORDS, MAX_BAD_WORD_BYTES)?,
+        },
+        given: GivenSampling {
+            temperature: request.temperature,
+            top_p: request.top_p,
+            top_k: given_top_k,
+            min_p: request.min_p,
+            seed: request.seed.map(|seed| Seed(seed.cast_unsigned())),
         },
         ..SamplingParams::new(sampling, seed)
     })
