@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use minijinja::Value;
 use serde_json::Value as Json;
-use spillway_types::{ChatMessage, JsonText};
+use spillway_types::{ChatMessage, JsonText, ReasoningPart};
 
 use super::marking::Marker;
 use super::{ChatInput, PromptEnd, Timestamp, environment};
@@ -63,6 +63,9 @@ impl<'a> Context<'a> {
         for (message, calls) in &self.messages {
             visit(&message.content);
             message.name.iter().chain(&message.tool_call_id).for_each(|text| visit(text));
+            if let Some(text) = thoughts(message) {
+                visit(&text);
+            }
             if let Some(calls) = calls {
                 visit_json(calls, visit);
             }
@@ -85,8 +88,19 @@ fn message_value(message: &ChatMessage, calls: Option<&Json>, marker: Marker<'_>
         ("name", message.name.as_ref().map(text)),
         ("tool_calls", calls.map(|calls| Value::from_serialize(marked_json(calls, marker)))),
         ("tool_call_id", message.tool_call_id.as_ref().map(text)),
+        ("reasoning_content", thoughts(message).as_ref().map(text)),
     ];
     fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// What an assistant thought, in words, if there are any: as templates of models that think expect it.
+fn thoughts(message: &ChatMessage) -> Option<String> {
+    let words = message.reasoning.iter().filter_map(|part| match part {
+        ReasoningPart::Text { text, .. } => Some(text.as_str()),
+        ReasoningPart::Redacted(_) => None,
+    });
+    let words: String = words.collect();
+    (!words.is_empty()).then_some(words)
 }
 
 fn marked_json(json: &Json, marker: Marker<'_>) -> Json {
