@@ -1,6 +1,7 @@
 //! The table of every request field that is known, and what becomes of it.
 //!
-//! A field is honoured, or a request that asks for it is refused with a 400 that names it; nothing is ignored. What
+//! A field is honoured, or a request that asks for it is refused with a 400 that names it; nothing is ignored. Some are
+//! honoured by some backends only: the router looks for one of these, and refuses if the model has none. What
 //! counts as not asking: `null` always, and the values listed with the field, which are those that its
 //! documentation gives as its default, so that clients which write out all defaults are served. A name that is not
 //! in the table is refused whatever its value.
@@ -12,7 +13,7 @@ mod table;
 
 use std::fmt::Write;
 
-pub use examples::{EXAMPLES, Example, examples};
+pub use examples::{EXAMPLES, Example, OFFERED_EXAMPLES, examples};
 pub use table::FIELDS;
 
 /// A kind of JSON object in a request's body.
@@ -55,6 +56,8 @@ impl Object {
 pub enum Support {
     /// It has its effect.
     Honoured,
+    /// It has its effect if a backend of the model can do it; else the request is refused.
+    WhereOffered,
     /// The request is refused.
     Refused,
 }
@@ -90,7 +93,11 @@ pub fn markdown() -> String {
             object.title()
         );
         for field in of_object() {
-            let honoured = if field.support == Support::Honoured { "yes" } else { "no" };
+            let honoured = match field.support {
+                Support::Honoured => "yes",
+                Support::WhereOffered => "if the backend can",
+                Support::Refused => "no",
+            };
             let not_asked =
                 field.not_asked.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ");
             let _ = writeln!(text, "| `{}` | {honoured} | {not_asked} | {} |", field.name, field.note);
@@ -136,7 +143,7 @@ mod tests {
 
     #[test]
     fn honoured_fields_say_what_they_take() {
-        for field in FIELDS.iter().filter(|field| field.support == Support::Honoured) {
+        for field in FIELDS.iter().filter(|field| field.support != Support::Refused) {
             assert!(!field.note.is_empty(), "`{}` has no note", field.name);
         }
     }

@@ -145,9 +145,14 @@ impl ContentRules {
         Self { names: Vec::new(), patterns: RegexSet::empty() }
     }
 
+    /// Whether there is nothing to look for.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
     /// The label that the first rule gives which any of `texts` meets. Linear in their length.
     pub fn label<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> Option<Label> {
-        if self.names.is_empty() {
+        if self.is_empty() {
             return None;
         }
         let first = texts.into_iter().filter_map(|text| self.patterns.matches(text).iter().next()).min()?;

@@ -1,11 +1,18 @@
 //! What both ways of sending an answer read: events of a backend, checked to come to a good end or to one error.
 
+mod whole;
+
+use std::collections::BTreeSet;
+
 use futures::stream::{Stream, StreamExt};
 use spillway_api::openai::{FinishReason as WireReason, PromptTokensDetails, StopReason, Usage as WireUsage};
-use spillway_router::{BackendError, TokenStream};
+use spillway_router::{BackendError, Cost, TokenStream};
 use spillway_types::{
     AnswerToken, FinishReason, GenerateEvent, PromptText, ReasoningDelta, StopMatch, ToolCallDelta, Usage,
+    Usd,
 };
+
+pub(crate) use whole::{ChoiceAnswer, PromptAnswer, WholeAnswer, collect};
 
 /// A step of an answer that goes well.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +30,7 @@ pub(crate) enum AnswerEvent {
     /// A choice is complete.
     Finished { choice: u32, end: ChoiceEnd },
     /// All choices are complete; nothing follows.
-    Done(WireUsage),
+    Done(Bill),
 }
 
 /// Why a choice ended.
@@ -41,6 +48,16 @@ pub(crate) struct Expected {
     /// Choices of each prompt.
     pub(crate) num_choices_each: u32,
     pub(crate) output: Output,
+    pub(crate) calls: Calls,
+}
+
+/// Whether an answer may call tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Calls {
+    /// The client offered some.
+    Offered,
+    /// There are none: a call would be one that nobody can answer.
+    NotOffered,
 }
 
 /// Whether the client gets what is generated.
@@ -56,6 +73,39 @@ impl Expected {
     pub(crate) fn num_choices(&self) -> u32 {
         self.num_prompts * self.num_choices_each
     }
+}
+
+/// Where an answer comes from.
+pub(crate) struct Source {
+    /// Events of all prompts.
+    pub(crate) stream: TokenStream,
+    /// What will come on it.
+    pub(crate) expected: Expected,
+    /// What it costs, once it is over.
+    pub(crate) costs: Costs,
+}
+
+/// What the prompts of a request cost together.
+#[derive(Debug, Clone)]
+pub(crate) struct Costs(Vec<Cost>);
+
+impl Costs {
+    pub(crate) fn new(costs: impl IntoIterator<Item = Cost>) -> Self {
+        Self(costs.into_iter().collect())
+    }
+
+    /// The sum, once all of them are known.
+    fn sum(&self) -> Option<Usd> {
+        self.0.iter().map(Cost::get).sum()
+    }
+}
+
+/// What an answer took.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Bill {
+    pub(crate) usage: WireUsage,
+    /// The same in money, if it is known.
+    pub(crate) cost: Option<Usd>,
 }
 
 /// Why an answer broke off.
@@ -76,12 +126,14 @@ pub(crate) enum AnswerError {
 }
 
 /// Reads the events of a backend. Nothing follows a `Done` or an error.
-pub(crate) fn events(
-    stream: TokenStream,
-    expected: Expected,
-) -> impl Stream<Item = Result<AnswerEvent, AnswerError>> {
-    let reader =
-        Reader { stream: Some(stream), num_unfinished: expected.num_choices(), output: expected.output };
+pub(crate) fn events(source: Source) -> impl Stream<Item = Result<AnswerEvent, AnswerError>> {
+    let reader = Reader {
+        stream: Some(source.stream),
+        num_unfinished: source.expected.num_choices(),
+        open_calls: BTreeSet::new(),
+        expected: source.expected,
+        costs: source.costs,
+    };
     futures::stream::unfold(reader, |mut reader| async move {
         let item = reader.next().await?;
         Some((item, reader))
@@ -92,7 +144,10 @@ struct Reader {
     /// Taken at the end, so that the backend is let go at once.
     stream: Option<TokenStream>,
     num_unfinished: u32,
-    output: Output,
+    /// Calls that were begun, by their choice and their place in it.
+    open_calls: BTreeSet<(u32, u32)>,
+    expected: Expected,
+    costs: Costs,
 }
 
 impl Reader {
@@ -124,24 +179,44 @@ impl Reader {
             GenerateEvent::PromptScored { choice, tokens } => {
                 Some(Ok(AnswerEvent::PromptScored { choice, tokens }))
             }
-            GenerateEvent::Delta(_) if self.output == Output::Hidden => None,
+            GenerateEvent::Delta(_) | GenerateEvent::Reasoning(_) | GenerateEvent::ToolCall(_)
+                if self.expected.output == Output::Hidden =>
+            {
+                None
+            }
             GenerateEvent::Delta(delta) => {
                 let (choice, text, tokens) = (delta.choice, delta.text, delta.tokens);
                 Some(Ok(AnswerEvent::Text { choice, text, tokens }))
             }
             GenerateEvent::Reasoning(delta) => Some(Ok(AnswerEvent::Reasoning(delta))),
-            GenerateEvent::ToolCall(delta) => Some(Ok(AnswerEvent::ToolCall(delta))),
+            GenerateEvent::ToolCall(delta) => Some(self.tool_call(delta)),
             GenerateEvent::Finished { choice, reason, stop } => Some(self.finished(choice, reason, stop)),
             GenerateEvent::Done(_) if self.num_unfinished > 0 => {
                 Some(Err(AnswerError::Protocol { fault: "left choices unfinished" }))
             }
             GenerateEvent::Done(mut usage) => {
-                if self.output == Output::Hidden {
+                if self.expected.output == Output::Hidden {
                     usage.completion_tokens = 0;
                 }
-                Some(Ok(AnswerEvent::Done(wire_usage(usage))))
+                let cost = self.costs.sum();
+                Some(Ok(AnswerEvent::Done(Bill { usage: wire_usage(usage, cost), cost })))
             }
         }
+    }
+
+    fn tool_call(&mut self, delta: ToolCallDelta) -> Result<AnswerEvent, AnswerError> {
+        if self.expected.calls == Calls::NotOffered {
+            return Err(AnswerError::Protocol { fault: "called a tool, and none was offered" });
+        }
+        let call = (delta.choice, delta.call);
+        let is_sound = match delta.opening {
+            Some(_) => self.open_calls.insert(call),
+            None => self.open_calls.contains(&call),
+        };
+        if is_sound {
+            return Ok(AnswerEvent::ToolCall(delta));
+        }
+        Err(AnswerError::Protocol { fault: "began a call twice or not at all" })
     }
 
     fn finished(
@@ -159,7 +234,7 @@ impl Reader {
             FinishReason::Failed => return Err(AnswerError::Failed { choice }),
         };
         self.num_unfinished = self.num_unfinished.saturating_sub(1);
-        let end = match self.output {
+        let end = match self.expected.output {
             Output::Hidden => ChoiceEnd { reason: WireReason::Length, stop: None },
             Output::Shown => ChoiceEnd { reason, stop: stop.map(stop_reason) },
         };
@@ -174,105 +249,12 @@ fn stop_reason(stop: StopMatch) -> StopReason {
     }
 }
 
-fn wire_usage(usage: Usage) -> WireUsage {
+fn wire_usage(usage: Usage, cost: Option<Usd>) -> WireUsage {
     WireUsage {
         prompt_tokens: usage.prompt_tokens,
         completion_tokens: usage.completion_tokens,
         total_tokens: usage.prompt_tokens + usage.completion_tokens,
         prompt_tokens_details: PromptTokensDetails { cached_tokens: usage.cached_tokens },
+        cost: cost.map(Usd::as_dollars),
     }
-}
-
-/// A whole answer.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct WholeAnswer {
-    /// What was told of each prompt.
-    pub(crate) prompts: Vec<PromptAnswer>,
-    /// The choices of the first prompt, then those of the second, and so on.
-    pub(crate) choices: Vec<ChoiceAnswer>,
-    /// What it cost.
-    pub(crate) usage: WireUsage,
-}
-
-/// What was told of a prompt.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct PromptAnswer {
-    pub(crate) text: Option<PromptText>,
-    /// Its tokens from the second on.
-    pub(crate) tokens: Vec<AnswerToken>,
-}
-
-/// A choice, complete.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ChoiceAnswer {
-    pub(crate) text: String,
-    pub(crate) tokens: Vec<AnswerToken>,
-    pub(crate) end: ChoiceEnd,
-}
-
-impl ChoiceAnswer {
-    /// The mean log-probability of its tokens.
-    fn mean_logprob(&self) -> f64 {
-        let sum: f64 = self.tokens.iter().map(|token| f64::from(token.logprob)).sum();
-        sum / self.tokens.len().max(1) as f64
-    }
-}
-
-impl WholeAnswer {
-    /// Of every `num_each` choices keeps the `num_best` with the highest log-probability per token, best first; of equals
-    /// the lower index first. If all are kept, they stay in their order.
-    pub(crate) fn keep_best(&mut self, num_each: u32, num_best: u32) {
-        if num_each <= num_best {
-            return;
-        }
-        let mut kept = Vec::with_capacity(self.choices.len());
-        for of_prompt in self.choices.chunks_mut(num_each as usize) {
-            of_prompt.sort_by(|a, b| b.mean_logprob().total_cmp(&a.mean_logprob()));
-            kept.extend_from_slice(&of_prompt[..of_prompt.len().min(num_best as usize)]);
-        }
-        self.choices = kept;
-    }
-}
-
-/// A choice that is being read.
-#[derive(Debug, Clone, Default)]
-struct OpenChoice {
-    text: String,
-    tokens: Vec<AnswerToken>,
-    end: Option<ChoiceEnd>,
-}
-
-/// Waits for the whole answer.
-pub(crate) async fn collect(stream: TokenStream, expected: Expected) -> Result<WholeAnswer, AnswerError> {
-    let mut choices = vec![OpenChoice::default(); expected.num_choices() as usize];
-    let mut prompts = vec![PromptAnswer::default(); expected.num_prompts as usize];
-    let prompt_idx = |choice: u32| (choice / expected.num_choices_each) as usize;
-    let mut events = Box::pin(events(stream, expected));
-    while let Some(event) = events.next().await {
-        let unknown = AnswerError::Protocol { fault: "answered a choice that was not asked for" };
-        match event? {
-            AnswerEvent::Prompt { choice, prompt } => {
-                prompts.get_mut(prompt_idx(choice)).ok_or(unknown)?.text = Some(prompt);
-            }
-            AnswerEvent::PromptScored { choice, tokens } => {
-                prompts.get_mut(prompt_idx(choice)).ok_or(unknown)?.tokens.extend(tokens);
-            }
-            AnswerEvent::Text { choice, text, tokens } => {
-                let choice = choices.get_mut(choice as usize).ok_or(unknown)?;
-                choice.text.push_str(&text);
-                choice.tokens.extend(tokens);
-            }
-            AnswerEvent::Reasoning(_) | AnswerEvent::ToolCall(_) => {}
-            AnswerEvent::Finished { choice, end } => {
-                choices.get_mut(choice as usize).ok_or(unknown)?.end = Some(end);
-            }
-            AnswerEvent::Done(usage) => {
-                let close = |OpenChoice { text, tokens, end }| Some(ChoiceAnswer { text, tokens, end: end? });
-                let choices: Option<Vec<_>> = choices.into_iter().map(close).collect();
-                let choices = choices.ok_or(AnswerError::Protocol { fault: "left choices unfinished" })?;
-                return Ok(WholeAnswer { prompts, choices, usage });
-            }
-        }
-    }
-    Err(AnswerError::Protocol { fault: "ended the answer too early" })
 }

@@ -1,50 +1,77 @@
-//! `POST /v1/chat/completions`.
+//! `POST /v1/chat/completions`: reads a request, and writes a whole answer; `chunks` writes a stream.
+
+mod chunks;
+
+use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use spillway_api::openai::{
-    AssistantMessage, ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta, ChatLogprobs,
-    ChatRequest, ChunkUsage, MessageRole,
+    AssistantMessage, ChatChoice, ChatCompletion, ChatLogprobs, ChatRequest, MessageRole,
 };
-use spillway_types::{AnswerToken, ChatMessage, Role};
+use spillway_types::{AnswerToken, ChatMessage, Prompt, Role};
 
-use crate::http::answer::{AnswerEvent, WholeAnswer, collect};
+use crate::http::answer::{ChoiceAnswer, WholeAnswer, collect};
+use crate::http::client::Client;
 use crate::http::error::ApiError;
 use crate::http::extract::{self, Body};
-use crate::http::generation::{AnswerHead, RequestName, served_model, start};
-use crate::http::params::{Delivery, GenerationParams, OwnFields, StreamUsage, chat_prompt};
-use crate::http::sse::{self, ChunkFormat, json_line};
-use crate::http::state::AppState;
+use crate::http::generation::{AnswerHead, Work, served_model, start, write_cost};
+use crate::http::params::{Delivery, GenerationParams, OwnFields, chat_prompt};
+use crate::http::request_error::RequestError;
+use crate::http::route_request::routed;
+use crate::http::sse;
+use crate::http::state::{AppState, Routing};
+
+use chunks::ChatChunks;
 
 /// Answers a conversation.
 pub(crate) async fn create(
     State(state): State<AppState>,
-    Extension(name): Extension<RequestName>,
+    client: Client,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let Body { own, generation }: Body<ChatRequest> = extract::body(request, &state.parts().limits).await?;
     let routing = state.routing();
-    let model = served_model(&routing, own.model.as_deref())?;
-    let fields = OwnFields::of_chat(&own)?;
-    let params = GenerationParams::check(generation, &fields, &model.defaults)?;
-    let prompt = chat_prompt(own)?;
-    let echo = if fields.echo { echoed(&prompt.messages) } else { String::new() };
-    let head = AnswerHead::new(&state, "chatcmpl", &name, &model.id);
-    let prompts = vec![spillway_types::Prompt::Chat(prompt)];
-    let generation = start(&state, &routing.router, &name, &model.id, prompts, &params).await?;
+    let name = client.name.clone();
+    let Work { model, prompts, params, echo } = read(&state, &routing, client, request).await?;
+    let generation = start(&state, &routing.router, &model, prompts, &params).await?;
+    let head = AnswerHead::new(&state, "chatcmpl", &name, &model);
     let mut response = match params.delivery {
         Delivery::Stream { usage } => {
-            let format = ChatChunks { head, usage, params, echo };
-            sse::response(generation.stream, generation.expected, format, state.parts().keep_alive)
+            let format = ChatChunks::new(head, usage, params, echo);
+            sse::response(generation.source, format, state.parts().keep_alive)
         }
         Delivery::Whole => {
-            let answer = collect(generation.stream, generation.expected).await?;
-            Json(whole(head, answer, &params, &echo)).into_response()
+            let answer = collect(generation.source).await?;
+            let cost = answer.bill.cost;
+            let mut response = Json(whole(head, answer, &params, &echo)).into_response();
+            write_cost(&mut response, cost);
+            response
         }
     };
     generation.route.write_to(&mut response);
     Ok(response)
+}
+
+/// Reads and checks a request, and tells the router of it.
+pub(crate) async fn read(
+    state: &AppState,
+    routing: &Arc<Routing>,
+    client: Client,
+    request: Request,
+) -> Result<Work, RequestError> {
+    let routing = Arc::clone(routing);
+    let check = move |body: Body<ChatRequest>| {
+        let Body { own, generation } = body;
+        let model = served_model(&routing, own.model.as_deref())?;
+        let fields = OwnFields::of_chat(&own)?;
+        let params = GenerationParams::check(generation, &fields, &model.defaults)?;
+        let prompt = chat_prompt(own)?;
+        let echo = if fields.echo { echoed(&prompt.messages) } else { String::new() };
+        let prompts = routed(&client, &routing, &model.id, vec![Prompt::Chat(prompt)], &params);
+        Ok(Work { model: model.id.clone(), prompts, params, echo })
+    };
+    extract::checked(request, &state.parts().limits, check).await
 }
 
 /// What an answer that echoes begins with: the last message, if it is the assistant's, as in vLLM.
@@ -63,14 +90,10 @@ fn whole(head: AnswerHead, answer: WholeAnswer, params: &GenerationParams, echo:
         params.prompt_logprobs.map(|max_top| params.token_names.of_prompt(prompt_tokens, max_top));
     let choices = answer.choices.into_iter().zip(0_u32..).map(|(choice, index)| ChatChoice {
         index,
-        message: AssistantMessage {
-            role: MessageRole::Assistant,
-            content: format!("{echo}{}", choice.text),
-            refusal: None,
-        },
         logprobs: logprobs(params, &choice.tokens),
         finish_reason: choice.end.reason,
-        stop_reason: choice.end.stop,
+        stop_reason: choice.end.stop.clone(),
+        message: message(choice, echo),
     });
     ChatCompletion {
         id: head.id,
@@ -78,77 +101,20 @@ fn whole(head: AnswerHead, answer: WholeAnswer, params: &GenerationParams, echo:
         created: head.created,
         model: head.model,
         choices: choices.collect(),
-        usage: answer.usage,
+        usage: answer.bill.usage,
         prompt_logprobs,
     }
 }
 
-/// Writes the chunks of one answer.
-struct ChatChunks {
-    head: AnswerHead,
-    usage: StreamUsage,
-    params: GenerationParams,
-    echo: String,
-}
-
-impl ChatChunks {
-    fn choice(&self, choice: ChatChunkChoice<'_>) -> String {
-        self.chunk(vec![choice], self.usage.pending())
-    }
-
-    fn delta(&self, index: u32, delta: ChatDelta<'_>, tokens: &[AnswerToken]) -> String {
-        let logprobs = if tokens.is_empty() { None } else { logprobs(&self.params, tokens) };
-        self.choice(ChatChunkChoice { index, delta, logprobs, finish_reason: None, stop_reason: None })
-    }
-
-    fn chunk(&self, choices: Vec<ChatChunkChoice<'_>>, usage: ChunkUsage) -> String {
-        json_line(&ChatChunk {
-            id: &self.head.id,
-            object: ChatChunk::OBJECT,
-            created: self.head.created,
-            model: &self.head.model,
-            choices,
-            usage,
-        })
-    }
-}
-
-impl ChunkFormat for ChatChunks {
-    fn opening(&self, choice: u32) -> Vec<String> {
-        let delta = ChatDelta { role: Some(MessageRole::Assistant), content: Some("".into()) };
-        let mut chunks = vec![self.delta(choice, delta, &[])];
-        if !self.echo.is_empty() {
-            let delta = ChatDelta { role: None, content: Some(self.echo.as_str().into()) };
-            chunks.push(self.delta(choice, delta, &[]));
-        }
-        chunks
-    }
-
-    fn event(&mut self, event: AnswerEvent) -> Vec<String> {
-        match event {
-            // Only whole answers hold what is known of a prompt.
-            AnswerEvent::Prompt { .. }
-            | AnswerEvent::PromptScored { .. }
-            | AnswerEvent::Reasoning(_)
-            | AnswerEvent::ToolCall(_) => Vec::new(),
-            AnswerEvent::Text { text, tokens, .. }
-                if text.is_empty() && (self.params.sampling.logprobs.is_none() || tokens.is_empty()) =>
-            {
-                Vec::new()
-            }
-            AnswerEvent::Text { choice, text, tokens } => {
-                vec![self.delta(choice, ChatDelta { role: None, content: Some(text.into()) }, &tokens)]
-            }
-            AnswerEvent::Finished { choice, end } => vec![self.choice(ChatChunkChoice {
-                index: choice,
-                delta: ChatDelta::default(),
-                logprobs: None,
-                finish_reason: Some(end.reason),
-                stop_reason: end.stop,
-            })],
-            AnswerEvent::Done(usage) => {
-                self.usage.total(usage).map(|total| self.chunk(Vec::new(), total)).into_iter().collect()
-            }
-        }
+fn message(choice: ChoiceAnswer, echo: &str) -> AssistantMessage {
+    let content = format!("{echo}{}", choice.text);
+    let only_calls = content.is_empty() && !choice.tool_calls.is_empty();
+    AssistantMessage {
+        role: MessageRole::Assistant,
+        content: (!only_calls).then_some(content),
+        refusal: None,
+        reasoning_content: (!choice.thoughts.is_empty()).then_some(choice.thoughts),
+        thinking_blocks: choice.thinking_blocks,
+        tool_calls: choice.tool_calls,
     }
 }

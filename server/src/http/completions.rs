@@ -1,7 +1,9 @@
 //! `POST /v1/completions`.
 
+use std::sync::Arc;
+
 use axum::Json;
-use axum::extract::{Extension, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use spillway_api::openai::{
     ChunkUsage, Completion, CompletionChoice, CompletionChunk, CompletionChunkChoice, CompletionLogprobs,
@@ -10,44 +12,66 @@ use spillway_api::openai::{
 use spillway_types::AnswerToken;
 
 use crate::http::answer::{AnswerEvent, ChoiceAnswer, PromptAnswer, WholeAnswer, collect};
+use crate::http::client::Client;
 use crate::http::error::ApiError;
 use crate::http::extract::{self, Body};
-use crate::http::generation::{AnswerHead, RequestName, served_model, start};
+use crate::http::generation::{AnswerHead, Work, served_model, start, write_cost};
 use crate::http::params::{Delivery, GenerationParams, OwnFields, StreamUsage, completion_prompts};
+use crate::http::request_error::RequestError;
+use crate::http::route_request::routed;
 use crate::http::sse::{self, ChunkFormat, json_line};
-use crate::http::state::AppState;
+use crate::http::state::{AppState, Routing};
 
 /// Goes on from one prompt or several.
 pub(crate) async fn create(
     State(state): State<AppState>,
-    Extension(name): Extension<RequestName>,
+    client: Client,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let Body { own, generation }: Body<CompletionRequest> =
-        extract::body(request, &state.parts().limits).await?;
     let routing = state.routing();
-    let model = served_model(&routing, own.model.as_deref())?;
-    let fields = OwnFields::of_completion(&own)?;
-    let params = GenerationParams::check(generation, &fields, &model.defaults)?;
-    let prompts = completion_prompts(own.prompt, params.sampling.n)?;
-    let head = AnswerHead::new(&state, "cmpl", &name, &model.id);
-    let generation = start(&state, &routing.router, &name, &model.id, prompts, &params).await?;
-    let expected = generation.expected;
+    let name = client.name.clone();
+    let Work { model, prompts, params, .. } = read(&state, &routing, client, request).await?;
+    let generation = start(&state, &routing.router, &model, prompts, &params).await?;
+    let head = AnswerHead::new(&state, "cmpl", &name, &model);
+    let expected = generation.source.expected;
     let mut response = match params.delivery {
         Delivery::Stream { usage } => {
             let prompt_lens = vec![0; expected.num_prompts as usize];
             let n = expected.num_choices_each;
             let format = CompletionChunks { head, usage, params, n, prompt_lens };
-            sse::response(generation.stream, expected, format, state.parts().keep_alive)
+            sse::response(generation.source, format, state.parts().keep_alive)
         }
         Delivery::Whole => {
-            let mut answer = collect(generation.stream, expected).await?;
+            let mut answer = collect(generation.source).await?;
             answer.keep_best(expected.num_choices_each, params.n.get());
-            Json(whole(head, answer, &params)).into_response()
+            let cost = answer.bill.cost;
+            let mut response = Json(whole(head, answer, &params)).into_response();
+            write_cost(&mut response, cost);
+            response
         }
     };
     generation.route.write_to(&mut response);
     Ok(response)
+}
+
+/// Reads and checks a request, and tells the router of each of its prompts.
+pub(crate) async fn read(
+    state: &AppState,
+    routing: &Arc<Routing>,
+    client: Client,
+    request: Request,
+) -> Result<Work, RequestError> {
+    let routing = Arc::clone(routing);
+    let check = move |body: Body<CompletionRequest>| {
+        let Body { own, generation } = body;
+        let model = served_model(&routing, own.model.as_deref())?;
+        let fields = OwnFields::of_completion(&own)?;
+        let params = GenerationParams::check(generation, &fields, &model.defaults)?;
+        let prompts = completion_prompts(own.prompt, params.sampling.n)?;
+        let prompts = routed(&client, &routing, &model.id, prompts, &params);
+        Ok(Work { model: model.id.clone(), prompts, params, echo: String::new() })
+    };
+    extract::checked(request, &state.parts().limits, check).await
 }
 
 fn whole(head: AnswerHead, answer: WholeAnswer, params: &GenerationParams) -> Completion {
@@ -62,7 +86,7 @@ fn whole(head: AnswerHead, answer: WholeAnswer, params: &GenerationParams) -> Co
         created: head.created,
         model: head.model,
         choices: choices.collect(),
-        usage: answer.usage,
+        usage: answer.bill.usage,
     }
 }
 
@@ -183,8 +207,8 @@ impl ChunkFormat for CompletionChunks {
                 };
                 vec![self.chunk(vec![choice], self.usage.pending())]
             }
-            AnswerEvent::Done(usage) => {
-                self.usage.total(usage).map(|total| self.chunk(Vec::new(), total)).into_iter().collect()
+            AnswerEvent::Done(bill) => {
+                self.usage.total(bill.usage).map(|total| self.chunk(Vec::new(), total)).into_iter().collect()
             }
         }
     }

@@ -1,14 +1,14 @@
 //! The only map from error to status, and from error to OpenAI's shape.
 
+mod unserved;
+
 use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use spillway_api::openai::{ErrorBody, ErrorDetail};
-use spillway_router::{
-    BackendError, ErrorClass, Excluded, Exclusion, Feature, NoCandidate, RouteError, UpstreamError,
-};
+use spillway_router::{BackendError, ErrorClass, UpstreamError};
 
 use crate::http::answer::AnswerError;
 use crate::http::request_error::RequestError;
@@ -105,48 +105,6 @@ impl ApiError {
     /// The server is up but cannot serve now.
     pub(crate) fn not_ready(message: impl Into<String>) -> Self {
         Self::new(ErrorStatus::ServiceUnavailable, Some("not_ready"), message)
-    }
-
-    /// Everybody who could serve is left out: for what the request asks, or only for now.
-    fn all_excluded(excluded: &[Excluded], message: String) -> Self {
-        let all = |is: &dyn Fn(&Exclusion) -> bool| {
-            excluded.iter().all(|excluded| excluded.exclusions.iter().any(is))
-        };
-        let lacking =
-            excluded.iter().flat_map(|excluded| &excluded.exclusions).find_map(|exclusion| match exclusion {
-                Exclusion::Lacks(features) => features.first().copied(),
-                _ => None,
-            });
-        if let Some(feature) = lacking
-            && all(&|exclusion| matches!(exclusion, Exclusion::Lacks(_)))
-        {
-            let bad = |code, message| Self::new(ErrorStatus::BadRequest, Some(code), message);
-            return match feature {
-                Feature::Chat => {
-                    let mend = format!("{message}: send a text prompt to /v1/completions instead");
-                    bad("no_chat_template", mend).param("messages")
-                }
-                other => bad("unsupported_parameter", message).param(other.param()),
-            };
-        }
-        let needs_money = |exclusion: &Exclusion| matches!(exclusion, Exclusion::TooExpensive { .. });
-        if all(&needs_money) {
-            return Self::new(ErrorStatus::BadRequest, Some("max_cost_exceeded"), message);
-        }
-        if all(&|exclusion| matches!(exclusion, Exclusion::Draining)) {
-            return Self::shutting_down();
-        }
-        let left =
-            excluded.iter().flat_map(|excluded| &excluded.exclusions).filter_map(
-                |exclusion| match exclusion {
-                    Exclusion::CoolingDown { left } => Some(*left),
-                    _ => None,
-                },
-            );
-        match left.min() {
-            Some(left) => Self::not_ready(message).retry_after(left),
-            None => Self::not_ready(message),
-        }
     }
 
     /// A server that is not ours refused or broke, and nobody else could help.
@@ -248,27 +206,6 @@ impl From<RequestError> for ApiError {
             E::UnsupportedField { param, .. } => bad(Some("unsupported_parameter")).param(param),
             E::WrongType { param, .. } => bad(Some("invalid_type")).param(param),
             E::Invalid { param, .. } => bad(Some("invalid_value")).param(param),
-        }
-    }
-}
-
-impl From<RouteError> for ApiError {
-    fn from(error: RouteError) -> Self {
-        match error {
-            RouteError::NoCandidate(error) => error.into(),
-            RouteError::Backend(error) => error.into(),
-        }
-    }
-}
-
-impl From<NoCandidate> for ApiError {
-    fn from(error: NoCandidate) -> Self {
-        let message = error.to_string();
-        match error {
-            NoCandidate::UnknownModel { .. } => {
-                Self::new(ErrorStatus::NotFound, Some("model_not_found"), message).param("model")
-            }
-            NoCandidate::AllExcluded { excluded, .. } => Self::all_excluded(&excluded, message),
         }
     }
 }

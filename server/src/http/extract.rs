@@ -94,14 +94,23 @@ pub(crate) async fn body<T: FromBody + Send + 'static>(
     request: Request,
     limits: &HttpLimits,
 ) -> Result<T, RequestError> {
+    checked(request, limits, Ok).await
+}
+
+/// Reads the body of a request, and makes of it what `make` makes: for a large one that, too, is done apart.
+pub(crate) async fn checked<T: FromBody + Send + 'static, U: Send + 'static>(
+    request: Request,
+    limits: &HttpLimits,
+    make: impl FnOnce(T) -> Result<U, RequestError> + Send + 'static,
+) -> Result<U, RequestError> {
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
     let bytes = read(body, limits).await?;
     if bytes.len() <= MAX_INLINE_BYTES {
-        return parse(&bytes);
+        return make(parse(&bytes)?);
     }
-    match tokio::task::spawn_blocking(move || parse(&bytes)).await {
-        Ok(parsed) => parsed,
+    match tokio::task::spawn_blocking(move || make(parse(&bytes)?)).await {
+        Ok(made) => made,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // The server has ended, and with it whoever could read this.

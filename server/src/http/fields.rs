@@ -1,5 +1,7 @@
 //! Applies the table of fields: what is not honoured is refused by name, what was not asked for is taken out.
 
+mod parts;
+
 use serde_json::{Map, Value};
 use spillway_api::fields::{Field, Object, Support, find};
 
@@ -35,35 +37,9 @@ fn check_message(path: &str, message: &mut Value) -> Result<(), RequestError> {
     }
     let Some(Value::Array(parts)) = fields.get("content") else { return Ok(()) };
     for (part, index) in parts.iter().zip(0_usize..) {
-        check_part(&format!("{path}.content[{index}]"), part)?;
+        parts::check(&format!("{path}.content[{index}]"), part)?;
     }
     Ok(())
-}
-
-/// A part of a message is text: other types, and other fields of a text part, are refused by name.
-fn check_part(path: &str, part: &Value) -> Result<(), RequestError> {
-    let Value::Object(fields) = part else {
-        return Err(RequestError::NotAnObject { what: format!("`{path}`") });
-    };
-    let Some(kind) = fields.get("type") else {
-        return Err(RequestError::Missing { param: join(path, "type") });
-    };
-    if kind != "text" {
-        let message = format!("part of type {kind} is not supported, only \"text\" is");
-        return Err(RequestError::invalid(path, message));
-    }
-    match fields.get("text") {
-        None => return Err(RequestError::Missing { param: join(path, "text") }),
-        Some(Value::String(_)) => {}
-        Some(_) => {
-            let (param, message) = (join(path, "text"), "must be a string".to_owned());
-            return Err(RequestError::WrongType { param, message });
-        }
-    }
-    match fields.keys().find(|name| !["type", "text"].contains(&name.as_str())) {
-        Some(name) => Err(RequestError::UnknownField { param: join(path, name) }),
-        None => Ok(()),
-    }
 }
 
 fn check_object(object: Object, path: &str, fields: &mut Map<String, Value>) -> Result<(), RequestError> {
@@ -74,7 +50,7 @@ fn check_object(object: Object, path: &str, fields: &mut Map<String, Value>) -> 
         };
         match (asks_for_nothing(field, value), field.support) {
             (true, _) => not_asked.push(name.clone()),
-            (false, Support::Honoured) => {}
+            (false, Support::Honoured | Support::WhereOffered) => {}
             (false, Support::Refused) => {
                 let or_default = match field.not_asked.first() {
                     Some(value) => format!(" or send {value}"),

@@ -6,33 +6,49 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use futures::future::try_join_all;
 use futures::stream::StreamExt;
-use spillway_router::{BackendId, Label, LabelSource, Needs, Privacy, RouteRequest, Router, TokenStream};
-use spillway_types::{GenerateEvent, GenerateRequest, ModelId, OutputFormat, Prompt, SamplingParams, Seed};
+use spillway_router::{BackendId, Routed, Router, TokenStream};
+use spillway_types::{GenerateEvent, GenerateRequest, ModelId, Prompt, SamplingParams, Seed, Usd};
 
-use crate::http::answer::Expected;
+use crate::http::answer::{Calls, Costs, Expected, Source};
 use crate::http::contained::contain;
 use crate::http::cut_off;
 use crate::http::error::ApiError;
 use crate::http::joined::join;
+use crate::http::needs::asked_fields;
 use crate::http::params::GenerationParams;
 use crate::http::request_error::RequestError;
+use crate::http::route_request::RoutedPrompt;
 use crate::http::state::{AppState, Routing, ServedModel};
 
 /// Header that names who served.
 const BACKEND_HEADER: HeaderName = HeaderName::from_static("x-spillway-backend");
 /// Header that says why.
 const ROUTE_HEADER: HeaderName = HeaderName::from_static("x-spillway-route");
+/// Header that names the model there, in the backend's own words.
+const MODEL_HEADER: HeaderName = HeaderName::from_static("x-spillway-model");
+/// Header that says what a whole answer cost; a stream tells it in a comment of the same name.
+pub(super) const COST_HEADER: HeaderName = HeaderName::from_static("x-spillway-cost-usd");
 
 /// Name of a request: the client's `x-request-id`, or one that was made for it.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestName(pub(crate) Arc<str>);
 
+/// What a request asks of a model, checked and ready to be routed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Work {
+    /// Served name of the model.
+    pub(crate) model: ModelId,
+    /// What to go on from: at least one prompt.
+    pub(crate) prompts: Vec<RoutedPrompt>,
+    pub(crate) params: GenerationParams,
+    /// What the answer begins with, if it echoes a message.
+    pub(crate) echo: String,
+}
+
 /// An admitted request: every prompt of it is queued, and nothing was sent yet.
 pub(crate) struct Generation {
-    /// Events of all prompts.
-    pub(crate) stream: TokenStream,
-    /// What will come on it.
-    pub(crate) expected: Expected,
+    /// Where the answer comes from.
+    pub(crate) source: Source,
     /// Who serves, and why.
     pub(crate) route: Route,
 }
@@ -41,19 +57,35 @@ pub(crate) struct Generation {
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     backend: BackendId,
+    model: ModelId,
     header: String,
 }
 
 impl Route {
+    fn of(routed: &Routed) -> Self {
+        let header = routed.decision.header(routed.reason, routed.attempt);
+        Self { backend: routed.backend.clone(), model: routed.model.clone(), header }
+    }
+
     /// Tells the client in headers.
     pub(crate) fn write_to(&self, response: &mut Response) {
         let headers = response.headers_mut();
-        if let Ok(backend) = HeaderValue::try_from(self.backend.as_str()) {
-            headers.insert(BACKEND_HEADER, backend);
+        for (name, value) in [
+            (BACKEND_HEADER, self.backend.as_str()),
+            (MODEL_HEADER, self.model.as_str()),
+            (ROUTE_HEADER, &self.header),
+        ] {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
         }
-        if let Ok(header) = HeaderValue::try_from(&self.header) {
-            headers.insert(ROUTE_HEADER, header);
-        }
+    }
+}
+
+/// Tells what a whole answer cost, if that is known.
+pub(crate) fn write_cost(response: &mut Response, cost: Option<Usd>) {
+    if let Some(value) = cost.and_then(|cost| HeaderValue::try_from(cost.to_string()).ok()) {
+        response.headers_mut().insert(COST_HEADER, value);
     }
 }
 
@@ -83,7 +115,7 @@ impl AnswerHead {
 pub(crate) fn served_model<'a>(
     routing: &'a Routing,
     name: Option<&str>,
-) -> Result<&'a ServedModel, ApiError> {
+) -> Result<&'a ServedModel, RequestError> {
     let models = &routing.models;
     let served = || {
         let names = models.iter().flat_map(ServedModel::names).map(|name| format!("`{name}`"));
@@ -91,11 +123,11 @@ pub(crate) fn served_model<'a>(
     };
     match (name, models.as_slice()) {
         (None, [only]) => Ok(only),
-        (None, _) => Err(RequestError::ModelNotNamed { served: served() }.into()),
+        (None, _) => Err(RequestError::ModelNotNamed { served: served() }),
         (Some(name), _) => models
             .iter()
             .find(|model| model.names().any(|known| known.as_str() == name))
-            .ok_or_else(|| RequestError::UnknownModel { model: name.to_owned(), served: served() }.into()),
+            .ok_or_else(|| RequestError::UnknownModel { model: name.to_owned(), served: served() }),
     }
 }
 
@@ -105,32 +137,29 @@ pub(crate) fn served_model<'a>(
 pub(crate) async fn start(
     state: &AppState,
     router: &Router,
-    name: &RequestName,
     model: &ModelId,
-    prompts: Vec<Prompt>,
+    prompts: Vec<RoutedPrompt>,
     params: &GenerationParams,
 ) -> Result<Generation, ApiError> {
     if state.parts().lifecycle.is_draining() {
         return Err(ApiError::shutting_down());
     }
-    let num_choices_each = params.sampling.n.get();
-    let expected = Expected { num_prompts: prompts.len() as u32, num_choices_each, output: params.output };
+    let expected = expected(&prompts, params);
     // All at once: each waits for the engine's next step. The first refusal drops the others.
-    let asked = route_request(name, model);
-    let admissions =
-        prompts.into_iter().map(|prompt| router.serve(&asked, request(state, model, prompt, params)));
-    let mut route = None;
-    let mut streams = Vec::with_capacity(admissions.len());
+    let admissions = prompts.into_iter().map(|RoutedPrompt { route, prompt }| async move {
+        let asked = asked_fields(params, &prompt);
+        let served = router.serve(&route, request(state, model, prompt, params)).await;
+        served.map_err(|error| ApiError::of_route(error, &asked))
+    });
     let admitted = tokio::select! {
         admitted = try_join_all(admissions) => admitted?,
         // An engine that hangs would never say so itself.
         () = state.parts().lifecycle.until_cut_off() => return Err(ApiError::shutting_down()),
     };
-    for routed in admitted {
-        let header = routed.decision.header(routed.reason, routed.attempt);
-        route.get_or_insert(Route { backend: routed.backend, header });
-        streams.push(routed.stream);
-    }
+    let route = admitted.first().map(Route::of);
+    let route = route.ok_or_else(|| ApiError::internal("a request without prompts was let through"))?;
+    let costs = Costs::new(admitted.iter().map(|routed| routed.cost.clone()));
+    let mut streams: Vec<TokenStream> = admitted.into_iter().map(|routed| routed.stream).collect();
     for stream in &mut streams {
         match stream.next().await {
             Some(Ok(GenerateEvent::Started { .. })) => {}
@@ -138,25 +167,18 @@ pub(crate) async fn start(
             Some(Ok(_)) | None => return Err(ApiError::internal("the backend did not start the answer")),
         }
     }
-    let route = route.ok_or_else(|| ApiError::internal("a request without prompts was let through"))?;
-    let joined = contain(join(streams, num_choices_each), route.backend.clone());
+    let joined = contain(join(streams, expected.num_choices_each), route.backend.clone());
     let stream = cut_off::until(joined, state.parts().lifecycle.until_cut_off(), route.backend.clone());
-    Ok(Generation { stream, expected, route })
+    Ok(Generation { source: Source { stream, expected, costs }, route })
 }
 
-fn route_request(name: &RequestName, model: &ModelId) -> RouteRequest {
-    RouteRequest {
-        name: Arc::clone(&name.0),
-        model: model.clone(),
-        key: None,
-        label: Label { privacy: Privacy::Private, source: LabelSource::Route },
-        needs: Needs::default(),
-        text: Arc::from(""),
-        max_cost: None,
-        slo_ttft: None,
-        session: None,
-        tags: Vec::new(),
-        is_stream: false,
+fn expected(prompts: &[RoutedPrompt], params: &GenerationParams) -> Expected {
+    let offers = |routed: &RoutedPrompt| matches!(&routed.prompt, Prompt::Chat(chat) if chat.tools.is_some());
+    Expected {
+        num_prompts: prompts.len() as u32,
+        num_choices_each: params.sampling.n.get(),
+        output: params.output,
+        calls: if prompts.iter().any(offers) { Calls::Offered } else { Calls::NotOffered },
     }
 }
 
@@ -171,8 +193,8 @@ fn request(state: &AppState, model: &ModelId, prompt: Prompt, params: &Generatio
             seed: params.seed.map_or_else(|| state.ids().seed(request_id), Seed),
             ..params.sampling.clone()
         },
-        format: OutputFormat::Text,
-        reasoning_effort: None,
+        format: params.format.clone(),
+        reasoning_effort: params.reasoning_effort,
         priority: params.priority,
         cache_salt: params.cache_salt.clone(),
     }

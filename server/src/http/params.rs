@@ -1,24 +1,32 @@
 //! From wire fields to typed parameters: ranges, limits and defaults.
 //!
 //! - `sampling`: how tokens are chosen, and what is told of them.
-//! - `prompts`: what to go on from.
+//! - `prompts`: what to go on from; `messages`, `images` and `tools` are parts of a conversation.
+//! - `format`: what the answer must look like.
 
 use std::num::NonZeroU32;
 
 use spillway_api::openai::{
     ChatRequest, ChunkUsage, CompletionRequest, GenerationRequest, RequestPriority, Stop, Usage,
 };
-use spillway_types::{CacheSalt, Priority, SamplingParams, TokenId, TopLogprobs, Truncation};
+use spillway_types::{
+    CacheSalt, OutputFormat, Priority, ReasoningEffort, SamplingParams, TokenId, TopLogprobs, Truncation,
+};
 
 use crate::http::answer::Output;
 use crate::http::logprobs::TokenNames;
 use crate::http::request_error::RequestError;
 use crate::http::state::SamplingDefaults;
 
+mod format;
+mod images;
+mod messages;
 mod prompts;
 mod sampling;
+mod tools;
 
-pub(crate) use prompts::{chat_prompt, check_num_messages, completion_prompts, conversation};
+pub(crate) use messages::{check_num_messages, conversation};
+pub(crate) use prompts::{chat_prompt, completion_prompts};
 
 /// Most choices for one prompt; OpenAI's limit.
 const MAX_CHOICES_PER_PROMPT: u32 = 128;
@@ -36,7 +44,7 @@ const MAX_USER_BYTES: usize = 256;
 const DEFAULT_COMPLETION_TOKENS: u32 = 16;
 
 /// The fields that the endpoints write in their own ways, in one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct OwnFields {
     pub(crate) max_tokens: Option<u32>,
     pub(crate) logprobs: Option<TopLogprobs>,
@@ -44,6 +52,8 @@ pub(crate) struct OwnFields {
     /// Whether the prompt's text is told, for which alone no token need be generated.
     pub(crate) tells_prompt: bool,
     pub(crate) best_of: Option<u32>,
+    pub(crate) format: OutputFormat,
+    pub(crate) reasoning_effort: Option<ReasoningEffort>,
 }
 
 /// How the answer is sent.
@@ -92,6 +102,10 @@ pub(crate) struct GenerationParams {
     pub(crate) truncation: Option<Truncation>,
     pub(crate) priority: Priority,
     pub(crate) cache_salt: Option<CacheSalt>,
+    /// Who the client's own client is.
+    pub(crate) user: Option<String>,
+    pub(crate) format: OutputFormat,
+    pub(crate) reasoning_effort: Option<ReasoningEffort>,
     pub(crate) delivery: Delivery,
     pub(crate) output: Output,
     /// Whether the answer begins with what it goes on from.
@@ -123,7 +137,14 @@ impl OwnFields {
             }
         };
         let echo = request.echo == Some(true);
-        Ok(Self { max_tokens, logprobs, echo, tells_prompt: false, best_of: None })
+        Ok(Self {
+            max_tokens,
+            logprobs,
+            echo,
+            format: format::output_format(request.response_format.as_ref())?,
+            reasoning_effort: request.reasoning_effort.map(format::reasoning_effort),
+            ..Self::default()
+        })
     }
 
     /// Takes a completion's fields together.
@@ -136,6 +157,7 @@ impl OwnFields {
             echo,
             tells_prompt: echo,
             best_of: request.best_of,
+            ..Self::default()
         })
     }
 }
@@ -176,6 +198,9 @@ impl GenerationParams {
             truncation: truncation(request.truncate_prompt_tokens)?,
             priority: priority(request.priority)?,
             cache_salt: request.cache_salt.map(cache_salt).transpose()?,
+            user: request.user,
+            format: own.format.clone(),
+            reasoning_effort: own.reasoning_effort,
             delivery,
             output,
             echo: own.echo,

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! - A stream ends with `[DONE]`, after its usage or after one error event.
+//! - A stream ends with `[DONE]`, after its usage or after one error event. A comment before it tells what the answer cost,
+//!   if that is known: the headers were sent long before.
 //! - Dropping the response drops the backend's stream.
 
 use std::collections::VecDeque;
@@ -15,10 +16,10 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{Stream, StreamExt};
 use serde::Serialize;
-use spillway_router::TokenStream;
 
-use crate::http::answer::{self, AnswerError, AnswerEvent, Expected};
+use crate::http::answer::{self, AnswerError, AnswerEvent, Source};
 use crate::http::error::ApiError;
+use crate::http::generation::COST_HEADER;
 
 /// How one endpoint writes its chunks. Each is one JSON document.
 pub(crate) trait ChunkFormat: Send + 'static {
@@ -34,14 +35,13 @@ pub(crate) fn json_line(value: &impl Serialize) -> String {
 }
 
 /// Streams an answer.
-pub(crate) fn response(
-    stream: TokenStream,
-    expected: Expected,
-    format: impl ChunkFormat,
-    keep_alive: Duration,
-) -> Response {
-    let data = chunks(stream, expected, format);
-    let events = data.map(|data| Ok::<_, Infallible>(Event::default().data(data)));
+pub(crate) fn response(source: Source, format: impl ChunkFormat, keep_alive: Duration) -> Response {
+    let events = lines(source, format).map(|line| {
+        Ok::<_, Infallible>(match line {
+            Line::Data(data) => Event::default().data(data),
+            Line::Comment(text) => Event::default().comment(text),
+        })
+    });
     let keep_alive = KeepAlive::new().interval(keep_alive).text("keep-alive");
     let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
     // Proxies that buffer would hold the tokens back.
@@ -60,32 +60,37 @@ pub(crate) fn last_events(error: &ApiError) -> Bytes {
     Bytes::from(format!("data: {}\n\ndata: {DONE}\n\n", json_line(&error.body())))
 }
 
-/// The data of each event, in order.
-fn chunks(
-    stream: TokenStream,
-    expected: Expected,
-    format: impl ChunkFormat,
-) -> impl Stream<Item = String> + Send + 'static {
-    let queue: VecDeque<String> =
-        (0..expected.num_choices()).flat_map(|choice| format.opening(choice)).collect();
-    let events = Box::pin(answer::events(stream, expected));
+/// What is sent at once.
+enum Line {
+    Data(String),
+    Comment(String),
+}
+
+/// Everything that is sent, in order.
+fn lines(source: Source, format: impl ChunkFormat) -> impl Stream<Item = Line> + Send + 'static {
+    let opening = (0..source.expected.num_choices()).flat_map(|choice| format.opening(choice));
+    let queue: VecDeque<Line> = opening.map(Line::Data).collect();
+    let events = Box::pin(answer::events(source));
     futures::stream::unfold((queue, events, format), |(mut queue, mut events, mut format)| async move {
         // Events that nothing is sent for are passed over.
         while queue.is_empty() {
             queue.extend(write(events.next().await?, &mut format));
         }
-        let data = queue.pop_front()?;
-        Some((data, (queue, events, format)))
+        let line = queue.pop_front()?;
+        Some((line, (queue, events, format)))
     })
 }
 
-fn write(event: Result<AnswerEvent, AnswerError>, format: &mut impl ChunkFormat) -> Vec<String> {
+fn write(event: Result<AnswerEvent, AnswerError>, format: &mut impl ChunkFormat) -> Vec<Line> {
+    let done = || Line::Data(DONE.to_owned());
     match event {
-        Ok(event @ AnswerEvent::Done(_)) => {
-            format.event(event).into_iter().chain([DONE.to_owned()]).collect()
+        Ok(AnswerEvent::Done(bill)) => {
+            let cost = bill.cost.map(|cost| Line::Comment(format!("{COST_HEADER} {cost}")));
+            let last = format.event(AnswerEvent::Done(bill)).into_iter().map(Line::Data);
+            last.chain(cost).chain([done()]).collect()
         }
-        Ok(event) => format.event(event),
-        Err(error) => vec![json_line(&ApiError::from(error).body()), DONE.to_owned()],
+        Ok(event) => format.event(event).into_iter().map(Line::Data).collect(),
+        Err(error) => vec![Line::Data(json_line(&ApiError::from(error).body())), done()],
     }
 }
 

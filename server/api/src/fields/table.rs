@@ -11,6 +11,10 @@ const fn honoured(name: &'static str, objects: &'static [Object], note: &'static
     Field { name, objects, support: Support::Honoured, not_asked: &[], note }
 }
 
+const fn where_offered(name: &'static str, objects: &'static [Object], note: &'static str) -> Field {
+    Field { support: Support::WhereOffered, ..honoured(name, objects, note) }
+}
+
 const fn refused(
     name: &'static str,
     objects: &'static [Object],
@@ -165,7 +169,11 @@ pub const FIELDS: &[Field] = &[
             "integer, the lower the sooner: below 0 is the class `high`, 0 `normal`, above 0 `low`; or the class",
         )
     },
-    honoured("user", GENERATE, "string of at most 256 bytes, for the log at level debug"),
+    honoured(
+        "user",
+        GENERATE,
+        "string of at most 256 bytes; the session, if the header `x-spillway-session` names none; in the log at level debug",
+    ),
     // Honoured: how the prompt is made.
     honoured(
         "truncate_prompt_tokens",
@@ -192,9 +200,49 @@ pub const FIELDS: &[Field] = &[
     refused("add_generation_prompt", &[Tokenize], &["true"]),
     refused("continue_final_message", &[Tokenize], &["false"]),
     refused("chat_template_kwargs", &[Tokenize], &["{}"]),
+    // Honoured by backends that can: calls, formats, thinking.
+    Field {
+        not_asked: &["[]"],
+        ..where_offered(
+            "tools",
+            &[Chat],
+            "at most 128 of type `function`, with names of 1 to 64 of `a-z A-Z 0-9 _ -`, each its own",
+        )
+    },
+    Field {
+        not_asked: &["\"auto\""],
+        ..where_offered(
+            "tool_choice",
+            &[Chat],
+            "`none`, `auto`, `required`, or one of `tools` by its name; all but `none` with `tools` only",
+        )
+    },
+    Field {
+        not_asked: &["true"],
+        ..where_offered(
+            "parallel_tool_calls",
+            &[Chat],
+            "`false` allows one call an answer; with `tools` only",
+        )
+    },
+    Field {
+        not_asked: &[r#"{"type":"text"}"#],
+        ..where_offered(
+            "response_format",
+            &[Chat],
+            "of type `json_object`, or `json_schema` with a `name` of 1 to 64 of `a-z A-Z 0-9 _ -` and a `schema`",
+        )
+    },
+    where_offered("reasoning_effort", &[Chat], "`none`, `minimal`, `low`, `medium` or `high`"),
     // Honoured: parts of a message.
     honoured("role", &[Message], "`system`, `developer`, `user`, `assistant` or `tool`"),
-    honoured("content", &[Message], "string or list of parts of type `text`, which are joined by line feeds"),
+    honoured(
+        "content",
+        &[Message],
+        "string or list of parts: of type `text`, which are joined by line feeds; where the backend can, a user's also of \
+         type `image_url`, at most 100 in all: data URLs in base64 of PNG, JPEG, GIF or WebP, at most 8 MiB each, with \
+         `detail` of `auto`",
+    ),
     honoured("name", &[Message], "shown to the model if its chat template shows names"),
     Field {
         not_asked: &["[]"],
@@ -204,7 +252,24 @@ pub const FIELDS: &[Field] = &[
             "of an assistant: calls of type `function`, shown by the chat template",
         )
     },
-    honoured("tool_call_id", &[Message], "of a tool: the call that it answers"),
+    honoured("tool_call_id", &[Message], "of a tool, which must have it: the call above that it answers"),
+    Field {
+        not_asked: &["\"\""],
+        ..honoured(
+            "reasoning_content",
+            &[Message],
+            "of an assistant: what it thought, for chat templates and providers that take it",
+        )
+    },
+    Field {
+        not_asked: &["[]"],
+        ..honoured(
+            "thinking_blocks",
+            &[Message],
+            "of an assistant: the same as it was answered, with the provider's signatures; `reasoning_content` may stand \
+             beside it with the same words",
+        )
+    },
     // OpenAI's, not offered.
     refused("audio", &[Chat, Message], &[]),
     refused("suffix", &[Completions], &["\"\""]),
@@ -214,13 +279,10 @@ pub const FIELDS: &[Field] = &[
     refused("prediction", &[Chat], &[]),
     refused("prompt_cache_key", &[Chat], &[]),
     refused("prompt_cache_retention", &[Chat], &[]),
-    refused("reasoning_effort", &[Chat], &[]),
-    refused("response_format", GENERATE, &[r#"{"type":"text"}"#]),
+    refused("response_format", &[Completions], &[r#"{"type":"text"}"#]),
     refused("service_tier", &[Chat], &["\"auto\"", "\"default\""]),
     refused("store", &[Chat], &["false"]),
-    refused("tools", RENDERED, &["[]"]),
-    refused("tool_choice", &[Chat], &["\"none\"", "\"auto\""]),
-    refused("parallel_tool_calls", &[Chat], &["true"]),
+    refused("tools", &[Tokenize], &["[]"]),
     refused("functions", &[Chat], &["[]"]),
     refused("function_call", &[Chat], &["\"none\"", "\"auto\""]),
     refused("verbosity", &[Chat], &["\"medium\""]),
@@ -243,5 +305,4 @@ pub const FIELDS: &[Field] = &[
     refused("return_token_ids", GENERATE, &["false"]),
     refused("return_token_strs", &[Tokenize], &["false"]),
     refused("request_id", WITH_TEXT, &[]),
-    refused("reasoning_content", &[Message], &["\"\""]),
 ];

@@ -1,10 +1,12 @@
-//! `POST /v1/chat/completions`.
+//! `POST /v1/chat/completions`: what clients ask. What they are answered is in `chat/answer.rs`.
 
-use std::borrow::Cow;
+mod answer;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChatLogprobs, ChunkUsage, FinishReason, PromptLogprobs, StopReason, Usage};
+use super::{ReasoningEffort, ResponseFormat, ThinkingBlock, ToolCall, ToolChoice, ToolDefinition};
+
+pub use answer::{AssistantMessage, ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta};
 
 /// The fields that only a chat request has.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -29,6 +31,16 @@ pub struct ChatRequest {
     pub continue_final_message: Option<bool>,
     /// Further variables for the chat template.
     pub chat_template_kwargs: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What the model may call.
+    pub tools: Option<Vec<ToolDefinition>>,
+    /// Whether it may, must or must not call something.
+    pub tool_choice: Option<ToolChoice>,
+    /// Whether one answer may hold several calls.
+    pub parallel_tool_calls: Option<bool>,
+    /// What the answer must look like.
+    pub response_format: Option<ResponseFormat>,
+    /// How long the model thinks before it answers.
+    pub reasoning_effort: Option<ReasoningEffort>,
 }
 
 /// One message of the conversation.
@@ -45,37 +57,10 @@ pub struct Message {
     pub tool_calls: Option<Vec<ToolCall>>,
     /// The call that a tool answers.
     pub tool_call_id: Option<String>,
-}
-
-/// A call of a tool, as an assistant made it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ToolCall {
-    /// Its name, which the tool's answer repeats.
-    pub id: String,
-    /// Always `function`.
-    #[serde(rename = "type")]
-    pub kind: ToolKind,
-    /// What was called.
-    pub function: FunctionCall,
-}
-
-/// What kind of tool was called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ToolKind {
-    /// A function of the client's.
-    Function,
-}
-
-/// The function that was called.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FunctionCall {
-    /// Its name.
-    pub name: String,
-    /// Its arguments, as the text of a JSON object.
-    pub arguments: String,
+    /// What an assistant thought, in plain words.
+    pub reasoning_content: Option<String>,
+    /// What an assistant thought, in blocks that may be signed.
+    pub thinking_blocks: Option<Vec<ThinkingBlock>>,
 }
 
 /// Who speaks.
@@ -96,7 +81,7 @@ pub enum MessageRole {
 
 /// What is said: text, or a list of parts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "must be a string or a list of text parts")]
+#[serde(untagged, expecting = "must be a string or a list of parts")]
 pub enum Content {
     /// Plain text.
     Text(String),
@@ -113,107 +98,29 @@ pub enum ContentPart {
         /// The text.
         text: String,
     },
+    /// A picture.
+    ImageUrl {
+        /// Where it is.
+        image_url: ImageUrl,
+    },
 }
 
-/// A whole answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ChatCompletion {
-    /// Name of this answer.
-    pub id: String,
-    /// Always `chat.completion`.
-    pub object: &'static str,
-    /// When it was made, in seconds since 1970.
-    pub created: u64,
-    /// Served name of the model.
-    pub model: String,
-    /// The answers, by index.
-    pub choices: Vec<ChatChoice>,
-    /// What it cost.
-    pub usage: Usage,
-    /// What is known of the prompt's tokens, if that was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prompt_logprobs: Option<PromptLogprobs>,
+/// Where a picture is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageUrl {
+    /// The picture itself, as a data URL.
+    pub url: String,
+    /// How closely the model is to look.
+    pub detail: Option<ImageDetail>,
 }
 
-impl ChatCompletion {
-    /// Value of `object`.
-    pub const OBJECT: &'static str = "chat.completion";
-}
-
-/// One answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ChatChoice {
-    /// Position among the choices.
-    pub index: u32,
-    /// What the model said.
-    pub message: AssistantMessage,
-    /// What is known of its tokens, if that was asked for.
-    pub logprobs: Option<ChatLogprobs>,
-    /// Why it ended.
-    pub finish_reason: FinishReason,
-    /// What of the client's it stopped at.
-    pub stop_reason: Option<StopReason>,
-}
-
-/// What the model said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct AssistantMessage {
-    /// Always `assistant`.
-    pub role: MessageRole,
-    /// The text.
-    pub content: String,
-    /// Always `null`: no model here refuses in a channel of its own.
-    pub refusal: Option<()>,
-}
-
-/// One event of a streamed answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ChatChunk<'a> {
-    /// Name of the answer, the same in all its chunks.
-    pub id: &'a str,
-    /// Always `chat.completion.chunk`.
-    pub object: &'static str,
-    /// When the answer was begun, in seconds since 1970.
-    pub created: u64,
-    /// Served name of the model.
-    pub model: &'a str,
-    /// What is new: one choice, or none in the chunk that holds the usage.
-    pub choices: Vec<ChatChunkChoice<'a>>,
-    /// What it cost, in the last chunk.
-    #[serde(skip_serializing_if = "ChunkUsage::is_absent")]
-    pub usage: ChunkUsage,
-}
-
-impl ChatChunk<'_> {
-    /// Value of `object`.
-    pub const OBJECT: &'static str = "chat.completion.chunk";
-}
-
-/// What is new in one choice.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ChatChunkChoice<'a> {
-    /// Position among the choices.
-    pub index: u32,
-    /// What is new.
-    pub delta: ChatDelta<'a>,
-    /// What is known of the chunk's tokens, if that was asked for.
-    pub logprobs: Option<ChatLogprobs>,
-    /// Why it ended, in its last chunk.
-    pub finish_reason: Option<FinishReason>,
-    /// What of the client's it stopped at, in its last chunk.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stop_reason: Option<StopReason>,
-}
-
-/// New text of one choice.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct ChatDelta<'a> {
-    /// Who speaks, in the first chunk of a choice.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub role: Option<MessageRole>,
-    /// The new text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub content: Option<Cow<'a, str>>,
+/// How closely a model looks at a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageDetail {
+    /// As it sees fit; nobody can be told another wish.
+    Auto,
 }
 
 #[cfg(test)]

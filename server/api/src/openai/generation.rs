@@ -106,7 +106,7 @@ pub enum FinishReason {
 }
 
 /// Tokens of one request, as they are billed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
@@ -116,6 +116,9 @@ pub struct Usage {
     pub total_tokens: u32,
     /// Where the prompt's tokens came from.
     pub prompt_tokens_details: PromptTokensDetails,
+    /// What they cost in dollars, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<f64>,
 }
 
 /// Where the prompt's tokens came from.
@@ -126,7 +129,7 @@ pub struct PromptTokensDetails {
 }
 
 /// The field `usage` of a chunk: absent unless it was asked for, then `null` in every chunk but the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ChunkUsage {
     /// `stream_options.include_usage` was not set: the field is left out.
     NotAsked,

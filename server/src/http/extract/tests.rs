@@ -37,8 +37,8 @@ fn names_fields_that_are_unknown_unsupported_or_missing() {
         (chat("store", json!(true)), "`store` is not supported: leave it out or send false"),
         (chat("prediction", json!({})), "`prediction` is not supported: leave it out"),
         (
-            chat("response_format", json!({"type": "json_object"})),
-            "`response_format` is not supported: leave it out or send {\"type\":\"text\"}",
+            chat("functions", json!([{"name": "add"}])),
+            "`functions` is not supported: leave it out or send []",
         ),
         (
             chat("stream_options", json!({"include_obfuscation": true})),
@@ -63,8 +63,24 @@ fn names_what_is_wrong_inside_messages() {
             "`messages[0].tool_calls[0]`: missing field `function`",
         ),
         (
-            json!({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}),
-            "part of type \"image_url\" is not supported, only \"text\" is",
+            json!({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio"}]}),
+            "part of type \"input_audio\" is not supported, only \"text\" and \"image_url\" are",
+        ),
+        (
+            json!({"role": "user", "content": [{"type": "image_url"}]}),
+            "`messages[0].content[0].image_url` is missing",
+        ),
+        (
+            json!({"role": "user", "content": [{"type": "image_url", "image_url": {"url": 7}}]}),
+            "`messages[0].content[0].image_url.url`: must be a string",
+        ),
+        (
+            json!({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "", "detail": "low"}}]}),
+            "`messages[0].content[0].image_url.detail` is \"low\", only \"auto\" is supported: leave it out",
+        ),
+        (
+            json!({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "", "size": 3}}]}),
+            "unknown field `messages[0].content[0].image_url.size`",
         ),
         (json!({"role": "user", "content": [{"text": "a"}]}), "`messages[0].content[0].type` is missing"),
         (json!({"role": "user", "content": [{"type": "text"}]}), "`messages[0].content[0].text` is missing"),
@@ -72,10 +88,7 @@ fn names_what_is_wrong_inside_messages() {
             json!({"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {}}]}),
             "unknown field `messages[0].content[0].cache_control`",
         ),
-        (
-            json!({"role": "user", "content": 7}),
-            "`messages[0].content`: must be a string or a list of text parts",
-        ),
+        (json!({"role": "user", "content": 7}), "`messages[0].content`: must be a string or a list of parts"),
     ] {
         assert_eq!(refused::<ChatRequest>(&json!({"messages": [message]}).to_string()), expected);
     }

@@ -3,13 +3,13 @@
 use std::num::NonZeroU32;
 
 use serde_json::{Map, Value};
-use spillway_api::openai::{ChatRequest, Content, ContentPart, Message, MessageRole, PromptInput, ToolCall};
-use spillway_types::{ChatEnd, ChatMessage, ChatPrompt, JsonText, Prompt, Role, TokenId};
+use spillway_api::openai::{ChatRequest, PromptInput};
+use spillway_types::{ChatEnd, ChatPrompt, JsonText, Prompt, TokenId};
 
+use super::messages::conversation;
+use super::tools::{json_text, tool_use};
 use crate::http::request_error::RequestError;
 
-/// Most messages of a conversation.
-const MAX_MESSAGES: usize = 2048;
 /// Most prompts of one request.
 const MAX_PROMPTS: usize = 128;
 /// Most choices of all prompts of a request together.
@@ -42,11 +42,12 @@ pub(crate) fn chat_prompt(request: ChatRequest) -> Result<ChatPrompt, RequestErr
         (_, Some(false)) => ChatEnd::LastMessage,
         (_, Some(true) | None) => ChatEnd::AssistantTurn,
     };
-    let arguments = request.chat_template_kwargs.map(template_arguments).transpose()?;
-    Ok(ChatPrompt { end, arguments, ..conversation(request.messages)? })
+    let arguments = request.chat_template_kwargs.as_ref().map(template_arguments).transpose()?;
+    let tools = tool_use(request.tools, request.tool_choice, request.parallel_tool_calls)?;
+    Ok(ChatPrompt { end, arguments, tools, ..conversation(request.messages)? })
 }
 
-fn template_arguments(arguments: Map<String, Value>) -> Result<JsonText, RequestError> {
+fn template_arguments(arguments: &Map<String, Value>) -> Result<JsonText, RequestError> {
     match arguments.keys().find(|name| RESERVED_VARIABLES.contains(&name.as_str())) {
         Some(name) => {
             let message = format!(
@@ -55,76 +56,8 @@ fn template_arguments(arguments: Map<String, Value>) -> Result<JsonText, Request
             );
             Err(RequestError::invalid("chat_template_kwargs", message))
         }
-        None => Ok(JsonText::from_valid(Value::Object(arguments).to_string())),
+        None => Ok(json_text(arguments)),
     }
-}
-
-/// A conversation that the model answers.
-pub(crate) fn conversation(messages: Vec<Message>) -> Result<ChatPrompt, RequestError> {
-    check_num_messages(messages.len())?;
-    let messages = messages.into_iter().zip(0..).map(|(message, index)| chat_message(message, index));
-    Ok(ChatPrompt::new(messages.collect::<Result<_, _>>()?))
-}
-
-/// Refuses conversations that are empty or too long.
-pub(crate) fn check_num_messages(count: usize) -> Result<(), RequestError> {
-    if (1..=MAX_MESSAGES).contains(&count) {
-        return Ok(());
-    }
-    let message = format!("`messages` has {count} messages, must be from 1 to {MAX_MESSAGES}");
-    Err(RequestError::invalid("messages", message))
-}
-
-fn chat_message(message: Message, index: usize) -> Result<ChatMessage, RequestError> {
-    let role = match message.role {
-        MessageRole::System => Role::System,
-        MessageRole::Developer => Role::Developer,
-        MessageRole::User => Role::User,
-        MessageRole::Assistant => Role::Assistant,
-        MessageRole::Tool => Role::Tool,
-    };
-    let misplaced = |field: &str, owner: &str| {
-        let param = format!("messages[{index}].{field}");
-        let message =
-            format!("`{param}` is only for messages of role `{owner}`, this is `{}`", role.as_str());
-        Err(RequestError::invalid(param, message))
-    };
-    if message.tool_calls.is_some() && role != Role::Assistant {
-        return misplaced("tool_calls", "assistant");
-    }
-    if message.tool_call_id.is_some() && role != Role::Tool {
-        return misplaced("tool_call_id", "tool");
-    }
-    let content = match message.content {
-        None => String::new(),
-        Some(Content::Text(text)) => text,
-        Some(Content::Parts(parts)) => {
-            let texts: Vec<String> = parts.into_iter().map(|ContentPart::Text { text }| text).collect();
-            texts.join("\n")
-        }
-    };
-    let tool_calls = message.tool_calls.map(|calls| tool_calls(calls, index)).transpose()?;
-    let (name, tool_call_id) = (message.name, message.tool_call_id);
-    Ok(ChatMessage { name, tool_calls, tool_call_id, ..ChatMessage::new(role, content) })
-}
-
-/// Calls as chat templates expect them: with arguments as an object, not as its text.
-fn tool_calls(calls: Vec<ToolCall>, index: usize) -> Result<JsonText, RequestError> {
-    let mut list = Vec::with_capacity(calls.len());
-    for (call, call_idx) in calls.into_iter().zip(0_usize..) {
-        let arguments = serde_json::from_str::<Map<String, Value>>(&call.function.arguments);
-        let arguments = arguments.map_err(|error| {
-            let param = format!("messages[{index}].tool_calls[{call_idx}].function.arguments");
-            let message = format!("`{param}` must be the text of a JSON object: {error}");
-            RequestError::invalid(param, message)
-        })?;
-        list.push(serde_json::json!({
-            "id": call.id,
-            "type": "function",
-            "function": {"name": call.function.name, "arguments": arguments},
-        }));
-    }
-    Ok(JsonText::from_valid(Value::Array(list).to_string()))
 }
 
 /// The prompts of a completion: at least one, and not too many choices in all.

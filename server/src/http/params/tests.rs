@@ -1,7 +1,7 @@
 //! Ranges, limits and defaults.
 
-use spillway_api::openai::{Content, ContentPart, Message, MessageRole, PromptInput, StreamOptions};
-use spillway_types::{ChatMessage, ChatPrompt, Role, Sampling};
+use spillway_api::openai::{PromptInput, StreamOptions};
+use spillway_types::{GivenSampling, Sampling, Seed};
 
 use super::*;
 
@@ -22,6 +22,7 @@ fn absent_fields_take_the_models_defaults() {
     assert_eq!(Ok(params.sampling.sampling), Sampling::new(0.6, NonZeroU32::new(50), 0.9, 0.0));
     assert_eq!((params.n.get(), params.sampling.max_tokens, params.seed), (1, None, None));
     assert_eq!((params.priority, params.delivery), (Priority::Normal, Delivery::Whole));
+    assert_eq!(params.sampling.given, GivenSampling::default(), "defaults are not the client's word");
 }
 
 #[test]
@@ -38,6 +39,9 @@ fn given_fields_replace_the_models_defaults() {
     let params = check(fields).expect("all in range");
     assert_eq!(Ok(params.sampling.sampling), Sampling::new(1.5, None, 1.0, 0.1));
     assert_eq!((params.seed, params.priority), (Some(u64::MAX), Priority::High));
+    let given = params.sampling.given;
+    assert_eq!((given.temperature, given.top_p, given.min_p), (Some(1.5), Some(1.0), Some(0.1)));
+    assert_eq!((given.top_k, given.seed), (None, Some(Seed(u64::MAX))));
 }
 
 #[test]
@@ -107,21 +111,6 @@ fn a_stream_holds_its_usage_only_if_asked() {
         let params = check(fields(asked)).expect("in range");
         assert_eq!(params.delivery, Delivery::Stream { usage });
     }
-}
-
-#[test]
-fn text_parts_are_joined_by_line_feeds() {
-    let part = |text: &str| ContentPart::Text { text: text.to_owned() };
-    let message = Message {
-        role: MessageRole::User,
-        content: Some(Content::Parts(vec![part("a"), part("b")])),
-        name: None,
-        tool_calls: None,
-        tool_call_id: None,
-    };
-    let expected = ChatPrompt::new(vec![ChatMessage::new(Role::User, "a\nb")]);
-    assert_eq!(conversation(vec![message]), Ok(expected));
-    assert!(conversation(Vec::new()).is_err());
 }
 
 #[test]

@@ -42,7 +42,7 @@ async fn bad_fields_are_400_and_named() {
     for (field, value, code) in [
         ("temprature", json!(1), "unknown_parameter"),
         ("prediction", json!({}), "unsupported_parameter"),
-        ("tools", json!([{}]), "unsupported_parameter"),
+        ("functions", json!([{}]), "unsupported_parameter"),
         ("temperature", json!("hot"), "invalid_type"),
         ("temperature", json!(3), "invalid_value"),
         ("top_p", json!(0), "invalid_value"),

@@ -1,7 +1,7 @@
 //! Every field of the generating endpoints, rightly and wrongly used, and the shapes of what is told of tokens.
 
 use serde_json::{Value, json};
-use spillway_api::fields::{Object, examples};
+use spillway_api::fields::{Example, OFFERED_EXAMPLES, Object, examples};
 use spillway_types::{
     AnswerToken, FinishReason, GenerateEvent, PromptText, SpelledToken, StopMatch, TextDelta, TokenDetail,
     TokenId, TopLogprobs,
@@ -24,11 +24,17 @@ fn body(object: Object, fragment: &str) -> Value {
     body
 }
 
+/// All examples, of a service whose backend can do everything.
+fn all_examples(object: Object) -> impl Iterator<Item = &'static Example> {
+    let offered = OFFERED_EXAMPLES.iter().filter(move |example| example.objects.contains(&object));
+    examples(object).chain(offered)
+}
+
 #[tokio::test]
 async fn every_field_is_served_as_its_examples_use_it() {
     let service = Setup::default().build();
     for (object, path) in ENDPOINTS {
-        for example in examples(object) {
+        for example in all_examples(object) {
             for fragment in example.right {
                 let answer = service.post(path, &body(object, fragment)).await;
                 assert_eq!(answer.status, 200, "{path} {fragment}: {}", answer.body);
@@ -41,7 +47,7 @@ async fn every_field_is_served_as_its_examples_use_it() {
 async fn every_field_is_refused_by_name_with_value_and_limit() {
     let service = Setup::default().build();
     for (object, path) in ENDPOINTS {
-        for example in examples(object) {
+        for example in all_examples(object) {
             for (fragment, part) in example.wrong {
                 let answer = service.post(path, &body(object, fragment)).await;
                 assert_eq!(answer.status, 400, "{path} {fragment}: {}", answer.body);

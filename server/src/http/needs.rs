@@ -1,0 +1,136 @@
+//! What a request needs of whoever serves it: what not every backend can do, by the fields that ask for it, and how long
+//! the prompt is.
+
+use std::num::NonZeroU32;
+
+use spillway_router::{Feature, Needs};
+use spillway_types::{ChatEnd, ChatMessage, ChatPrompt, OutputFormat, Prompt, ReasoningPart, Truncation};
+
+use crate::http::logprobs::TokenNames;
+use crate::http::params::GenerationParams;
+
+/// Bytes of text that make a token, about: the prompt is not tokenised to route it, which would take longer than routing.
+const BYTES_PER_TOKEN: usize = 4;
+/// Tokens that a chat template puts around a message, about.
+const MESSAGE_TOKENS: usize = 4;
+/// Tokens of a picture, about: what the dearest providers count for one that they need not make smaller.
+const IMAGE_TOKENS: usize = 1600;
+
+/// A field that asks for something which not every backend can do.
+pub(crate) type AskedField = (Feature, &'static str);
+
+/// What a request asks for, each thing by the field that a client would leave out to do without it.
+pub(crate) fn asked_fields(params: &GenerationParams, prompt: &Prompt) -> Vec<AskedField> {
+    let mut asked = of_prompt(prompt);
+    let sampling = &params.sampling;
+    let given = &sampling.given;
+    let penalties = &sampling.penalties;
+    let differ = |one: f32, other: f32| (one - other).abs() > 0.0;
+    let constraints = &sampling.constraints;
+    let asks = [
+        (params.format == OutputFormat::JsonObject, Feature::JsonObject, "response_format"),
+        (matches!(params.format, OutputFormat::JsonSchema(_)), Feature::JsonSchema, "response_format"),
+        (params.reasoning_effort.is_some(), Feature::ReasoningEffort, "reasoning_effort"),
+        (sampling.logprobs.is_some(), Feature::Logprobs, "logprobs"),
+        (params.prompt_logprobs.is_some(), Feature::PromptLogprobs, "prompt_logprobs"),
+        (sampling.tell_prompt, Feature::PromptLogprobs, "echo"),
+        (given.seed.is_some(), Feature::Seed, "seed"),
+        (differ(penalties.frequency(), 0.0), Feature::Penalties, "frequency_penalty"),
+        (differ(penalties.presence(), 0.0), Feature::Penalties, "presence_penalty"),
+        (differ(penalties.repetition(), 1.0), Feature::TokenRules, "repetition_penalty"),
+        (given.top_k.is_some(), Feature::TokenRules, "top_k"),
+        (given.min_p.is_some_and(|min_p| min_p > 0.0), Feature::TokenRules, "min_p"),
+        (!constraints.bias.is_empty(), Feature::TokenRules, "logit_bias"),
+        (!constraints.bad_words.is_empty(), Feature::TokenRules, "bad_words"),
+        (constraints.allowed.is_some(), Feature::TokenRules, "allowed_token_ids"),
+        (sampling.min_tokens > 0, Feature::TokenRules, "min_tokens"),
+        (!sampling.stop_tokens.is_empty(), Feature::TokenRules, "stop_token_ids"),
+        (sampling.include_stop, Feature::TokenRules, "include_stop_str_in_output"),
+        (sampling.ignore_eos, Feature::TokenRules, "ignore_eos"),
+        (sampling.show_special_tokens, Feature::TokenRules, "skip_special_tokens"),
+        (params.truncation.is_some(), Feature::TokenRules, "truncate_prompt_tokens"),
+        (params.token_names == TokenNames::Ids, Feature::TokenRules, "return_tokens_as_token_ids"),
+        (params.n > NonZeroU32::MIN, Feature::SeveralChoices, "n"),
+        (sampling.n > NonZeroU32::MIN, Feature::SeveralChoices, "best_of"),
+    ];
+    asked.extend(
+        asks.into_iter().filter(|(is_asked, ..)| *is_asked).map(|(_, feature, field)| (feature, field)),
+    );
+    asked
+}
+
+fn of_prompt(prompt: &Prompt) -> Vec<AskedField> {
+    match prompt {
+        Prompt::Text(_) => vec![(Feature::Completion, "prompt")],
+        Prompt::Tokens(_) => vec![(Feature::Completion, "prompt"), (Feature::TokenPrompt, "prompt")],
+        Prompt::Chat(chat) => {
+            let has_images = chat.messages.iter().any(|message| !message.images.is_empty());
+            let asks = [
+                (true, Feature::Chat, "messages"),
+                (chat.tools.is_some(), Feature::Tools, "tools"),
+                (has_images, Feature::Images, "messages"),
+                (chat.end == ChatEnd::OpenLastMessage, Feature::ContinuedMessage, "continue_final_message"),
+                (chat.end == ChatEnd::LastMessage, Feature::ContinuedMessage, "add_generation_prompt"),
+                (chat.arguments.is_some(), Feature::TokenRules, "chat_template_kwargs"),
+            ];
+            let asked = asks.into_iter().filter(|(is_asked, ..)| *is_asked);
+            asked.map(|(_, feature, field)| (feature, field)).collect()
+        }
+    }
+}
+
+/// What whoever serves one prompt of the request needs.
+pub(crate) fn needs(params: &GenerationParams, prompt: &Prompt) -> Needs {
+    let all_choices = |max_tokens: NonZeroU32| max_tokens.get().saturating_mul(params.sampling.n.get());
+    Needs {
+        features: asked_fields(params, prompt).into_iter().map(|(feature, _)| feature).collect(),
+        prompt_tokens: prompt_tokens(prompt, &params.format, params.truncation),
+        max_tokens: params.sampling.max_tokens.map(all_choices),
+    }
+}
+
+/// Tokens of a prompt: exact if it is given as tokens, else about as many as its bytes make.
+fn prompt_tokens(prompt: &Prompt, format: &OutputFormat, truncation: Option<Truncation>) -> u32 {
+    let tokens = match prompt {
+        Prompt::Text(text) => text.len().div_ceil(BYTES_PER_TOKEN),
+        Prompt::Tokens(tokens) => tokens.len(),
+        Prompt::Chat(chat) => chat_tokens(chat),
+    };
+    let schema = match format {
+        OutputFormat::JsonSchema(schema) => schema.schema.as_str().len().div_ceil(BYTES_PER_TOKEN),
+        OutputFormat::Text | OutputFormat::JsonObject => 0,
+    };
+    let tokens = u32::try_from(tokens + schema).unwrap_or(u32::MAX);
+    match truncation {
+        Some(Truncation::Last(most)) => tokens.min(most.get()),
+        Some(Truncation::ToFit) | None => tokens,
+    }
+}
+
+fn chat_tokens(chat: &ChatPrompt) -> usize {
+    let tools = chat.tools.iter().flat_map(|used| &used.tools);
+    let tool_bytes: usize = tools
+        .map(|tool| {
+            let parameters = tool.parameters.as_ref().map_or(0, |schema| schema.as_str().len());
+            tool.name.len() + tool.description.as_ref().map_or(0, String::len) + parameters
+        })
+        .sum();
+    let messages = chat.messages.iter().map(|message| {
+        MESSAGE_TOKENS
+            + message_bytes(message).div_ceil(BYTES_PER_TOKEN)
+            + message.images.len() * IMAGE_TOKENS
+    });
+    messages.sum::<usize>() + tool_bytes.div_ceil(BYTES_PER_TOKEN)
+}
+
+fn message_bytes(message: &ChatMessage) -> usize {
+    let thoughts = message.reasoning.iter().map(|part| match part {
+        ReasoningPart::Text { text, .. } => text.len(),
+        ReasoningPart::Redacted(data) => data.len(),
+    });
+    let calls = message.tool_calls.as_ref().map_or(0, |calls| calls.as_str().len());
+    message.content.len() + message.name.as_ref().map_or(0, String::len) + calls + thoughts.sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests;
