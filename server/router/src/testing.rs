@@ -227,6 +227,8 @@ pub(crate) struct FakeLedger {
     /// Every row: what was reserved, and how it ended.
     pub(crate) rows: Rows,
     pub(crate) refuses: bool,
+    /// Whether nothing is ever written.
+    pub(crate) hangs: bool,
 }
 
 struct FakeRow(Rows, usize);
@@ -243,6 +245,9 @@ impl Ledger for FakeLedger {
         Box::pin(async move {
             if self.refuses {
                 return Err(LedgerError { message: "planted".to_owned() });
+            }
+            if self.hangs {
+                pending::<()>().await;
             }
             let mut rows = locked(&self.rows);
             rows.push((call, None));

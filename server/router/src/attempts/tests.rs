@@ -258,6 +258,18 @@ fn what_costs_money_is_not_called_when_the_books_are_shut() {
 }
 
 #[test]
+fn a_client_that_leaves_while_a_call_is_written_down_leaves_no_row_and_spends_nothing() {
+    let ledger = FakeLedger { hangs: true, ..FakeLedger::default() };
+    let world = World::with_ledger([FakeBackend::far("far")], ledger, |_, _| {});
+    let request = standard("a");
+    let mut serving = Box::pin(world.router.serve(&request, crate::testing::standard_work()));
+    assert!(futures::FutureExt::now_or_never(&mut serving).is_none());
+    drop(serving);
+    assert_eq!(world.ledger.lines(), [] as [&str; 0]);
+    assert_eq!(world.num_calls(), [0]);
+}
+
+#[test]
 fn copies_are_served_beside_and_written_down_as_such() {
     let world = World::new([FakeBackend::local(), FakeBackend::far("far")], |route, _| {
         route.targets.pop();

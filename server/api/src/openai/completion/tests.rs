@@ -32,6 +32,7 @@ fn writes_an_answer_and_its_chunks_as_openai_does() {
         completion_tokens: 2,
         total_tokens: 6,
         prompt_tokens_details: PromptTokensDetails { cached_tokens: 0 },
+        cost: None,
     };
     let answer = Completion {
         id: "cmpl-1".to_owned(),
