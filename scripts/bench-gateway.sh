@@ -17,7 +17,7 @@ set -euo pipefail
 # Figures are written with a point everywhere.
 export LC_ALL=C
 
-readonly PEER=litellm-1.105.7
+readonly PEER=litellm-1.105.2
 readonly MOCK=127.0.0.1:9100 OURS=127.0.0.1:9101 THEIRS=127.0.0.1:9102
 
 die() {

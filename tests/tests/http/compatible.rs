@@ -14,9 +14,9 @@ use spillway_router::{
 };
 use spillway_tests::{Server, within};
 use spillway_types::{
-    AnswerToken, ChatMessage, ChatPrompt, FinishReason, GenerateEvent, GenerateRequest, ModelId,
-    OutputFormat, Priority, Prompt, RequestId, Role, Sampling, SamplingParams, Seed, TokenId, TopLogprobs,
-    Usage,
+    AnswerToken, ChatMessage, ChatPrompt, FinishReason, GenerateEvent, GenerateRequest, GivenSampling,
+    ModelId, OutputFormat, Priority, Prompt, RequestId, Role, Sampling, SamplingParams, Seed, TokenId,
+    TopLogprobs, Usage,
 };
 
 use super::requests::{CHAT, COMPLETIONS, LONG_PROMPT, endless_server, tiny_server};
@@ -43,6 +43,7 @@ fn request(prompt: Prompt, max_tokens: u32) -> GenerateRequest {
     let params = SamplingParams {
         max_tokens: NonZeroU32::new(max_tokens),
         ignore_eos: true,
+        given: GivenSampling { temperature: Some(1.0), seed: Some(Seed(5)), ..GivenSampling::default() },
         ..SamplingParams::new(sampling, Seed(5))
     };
     GenerateRequest {

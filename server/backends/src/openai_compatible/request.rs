@@ -7,11 +7,13 @@ mod check;
 mod messages;
 mod sampling;
 
+use std::num::NonZeroU32;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::ser::Serializer;
 use serde_json::value::RawValue;
-use spillway_router::{BackendError, BackendId, Capabilities, Feature};
+use spillway_router::{BackendError, BackendId, Capabilities};
 use spillway_types::{
     ChatEnd, ChatPrompt, GenerateRequest, JsonText, OutputFormat, Prompt, ReasoningEffort, TokenId,
     ToolChoice, ToolUse,
@@ -68,14 +70,13 @@ pub(super) fn body(request: &GenerateRequest, recipient: Recipient<'_>) -> Resul
         Prompt::Text(text) => (None, Some(TextOrTokens::Text(text))),
         Prompt::Tokens(tokens) => (None, Some(TextOrTokens::Tokens(tokens))),
     };
-    let has_seed = recipient.capabilities.features.contains(&Feature::Seed);
     let body = Body {
         model: recipient.capabilities.model.as_str(),
         stream: is_stream,
         stream_options: is_stream.then_some(StreamOptions { include_usage: true }),
         chat,
         prompt,
-        sampling: SamplingFields::new(request, recipient.dialect, has_seed),
+        sampling: SamplingFields::new(request, recipient.dialect),
         max_output: max_output(request, recipient),
         response_format: response_format(&request.format),
         cache_salt: request.cache_salt.as_ref().and_then(|salt| std::str::from_utf8(salt.as_bytes()).ok()),
@@ -122,7 +123,7 @@ struct MaxOutput {
 }
 
 fn max_output(request: &GenerateRequest, recipient: Recipient<'_>) -> MaxOutput {
-    let asked = request.params.max_tokens.map(std::num::NonZeroU32::get);
+    let asked = request.params.max_tokens.map(NonZeroU32::get);
     match (recipient.dialect, Endpoint::of(&request.prompt)) {
         // OpenAI's newer models refuse the older word.
         (Dialect::OpenAi, Endpoint::Chat) => {

@@ -8,7 +8,7 @@ const MAX_CODE_BYTES: usize = 64;
 /// Longest message that is passed on.
 const MAX_MESSAGE_BYTES: usize = 500;
 /// As many bytes in common with a prompt make a message one that repeats it.
-const REPEATED_BYTES: usize = 16;
+const REPEATED_BYTES: usize = 12;
 /// Texts below this are in every message.
 const MIN_REPEATED_BYTES: usize = 4;
 

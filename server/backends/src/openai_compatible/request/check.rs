@@ -1,7 +1,7 @@
 //! What a server would not honour is refused before it is asked, by the field's name.
 
 use spillway_router::{BackendError, Feature};
-use spillway_types::{ChatEnd, ChatPrompt, GenerateRequest, OutputFormat, Prompt, Sampling};
+use spillway_types::{ChatEnd, ChatPrompt, GenerateRequest, OutputFormat, Prompt};
 
 use super::Recipient;
 use crate::openai_compatible::dialect::ExtraField;
@@ -40,7 +40,7 @@ fn refused(param: &'static str, message: String) -> BackendError {
     BackendError::InvalidRequest { param: Some(param), message }
 }
 
-/// What a request needs that not every server has. A seed always stands in a request, so it says nothing.
+/// What a request needs that not every server has.
 fn features(request: &GenerateRequest) -> Vec<Feature> {
     let params = &request.params;
     let mut needed = Vec::new();
@@ -58,6 +58,7 @@ fn features(request: &GenerateRequest) -> Vec<Feature> {
     let rest = [
         (params.logprobs.is_some(), Feature::Logprobs),
         (params.prompt_logprobs.is_some() || params.tell_prompt, Feature::PromptLogprobs),
+        (params.given.seed.is_some(), Feature::Seed),
         (params.n.get() > 1, Feature::SeveralChoices),
         (request.reasoning_effort.is_some(), Feature::ReasoningEffort),
         (penalises, Feature::Penalties),
@@ -83,17 +84,13 @@ fn add_chat(needed: &mut Vec<Feature>, chat: &ChatPrompt) {
 fn extra_fields(request: &GenerateRequest) -> Vec<ExtraField> {
     use ExtraField as F;
     let params = &request.params;
-    let (top_k, min_p) = match &params.sampling {
-        Sampling::Greedy => (false, false),
-        Sampling::Random(random) => (random.top_k().is_some(), random.min_p().is_some()),
-    };
     let arguments = match &request.prompt {
         Prompt::Chat(chat) => chat.arguments.is_some(),
         Prompt::Text(_) | Prompt::Tokens(_) => false,
     };
     let set = [
-        (top_k, F::TopK),
-        (min_p, F::MinP),
+        (params.given.top_k.is_some(), F::TopK),
+        (params.given.min_p.is_some(), F::MinP),
         (params.penalties.look_at_prompt(), F::RepetitionPenalty),
         (!params.constraints.bad_words.is_empty(), F::BadWords),
         (params.constraints.allowed.is_some(), F::AllowedTokens),

@@ -1,16 +1,18 @@
-//! How tokens are chosen, on the wire.
+//! How tokens are chosen, on the wire: what the client said, and not what a model of this process would take by default.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use serde::Serialize;
-use spillway_types::{GenerateRequest, Prompt, RandomSampling, Sampling, SamplingParams, Seed, Truncation};
+use spillway_types::{GenerateRequest, Prompt, SamplingParams, Seed, Truncation};
 
 use crate::openai_compatible::Dialect;
 
 /// Every field that is not at its default; the others are not sent.
 #[derive(Default, Serialize)]
 pub(super) struct SamplingFields<'a> {
-    temperature: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_p: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,12 +71,8 @@ enum Logprobs {
 }
 
 impl<'a> SamplingFields<'a> {
-    pub(super) fn new(request: &'a GenerateRequest, dialect: Dialect, has_seed: bool) -> Self {
+    pub(super) fn new(request: &'a GenerateRequest, dialect: Dialect) -> Self {
         let params = &request.params;
-        let random = match params.sampling {
-            Sampling::Greedy => None,
-            Sampling::Random(random) => Some(random),
-        };
         let (logprobs, top_logprobs) = logprobs(params, &request.prompt);
         let repetition = other_than(params.penalties.repetition(), 1.0);
         let (repetition_penalty, repeat_penalty) = match dialect {
@@ -83,11 +81,11 @@ impl<'a> SamplingFields<'a> {
         };
         let ids = |tokens: &[spillway_types::TokenId]| tokens.iter().map(|token| token.0).collect();
         Self {
-            temperature: random.map_or(0.0, |random| random.temperature()),
-            top_p: random.and_then(|random| random.top_p()),
-            top_k: random.and_then(|random: RandomSampling| random.top_k()).map(std::num::NonZeroU32::get),
-            min_p: random.and_then(|random| random.min_p()),
-            seed: has_seed.then(|| seed(params.seed, dialect)),
+            temperature: params.given.temperature,
+            top_p: params.given.top_p,
+            top_k: params.given.top_k.map(NonZeroU32::get),
+            min_p: params.given.min_p,
+            seed: params.given.seed.map(|given| seed(given, dialect)),
             n: (params.n.get() > 1).then(|| params.n.get()),
             presence_penalty: other_than(params.penalties.presence(), 0.0),
             frequency_penalty: other_than(params.penalties.frequency(), 0.0),

@@ -5,20 +5,22 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use spillway_types::{
-    CacheSalt, ChatMessage, Image, ImageFormat, JsonSchema, ModelId, Penalties, PlacedImage, Priority,
-    ReasoningPart, RequestId, Role, Sampling, SamplingParams, Seed, Tool, ToolUse, TopLogprobs, Truncation,
+    CacheSalt, ChatMessage, GivenSampling, Image, ImageFormat, JsonSchema, ModelId, Penalties, PlacedImage,
+    Priority, ReasoningPart, RequestId, Role, Sampling, SamplingParams, Seed, Tool, ToolUse, TopLogprobs,
+    Truncation,
 };
 
 use super::*;
 
 fn request(prompt: Prompt) -> GenerateRequest {
-    let sampling = Sampling::new(0.7, None, 1.0, 0.0).expect("in range");
+    // What the local model's config says, and the client did not.
+    let sampling = Sampling::new(0.7, None, 0.9, 0.0).expect("in range");
     GenerateRequest {
         request_id: RequestId(1),
         model: ModelId::new("the client's word"),
         prompt,
         truncation: None,
-        params: SamplingParams::new(sampling, Seed(u64::MAX)),
+        params: SamplingParams::new(sampling, Seed(77)),
         format: OutputFormat::Text,
         reasoning_effort: None,
         priority: Priority::High,
@@ -56,8 +58,6 @@ fn a_plain_request_holds_nothing_that_was_not_asked_for() {
         "stream": true,
         "stream_options": {"include_usage": true},
         "messages": [{"role": "user", "content": "hello"}],
-        "temperature": 0.7_f32,
-        "seed": -1,
     });
     assert_eq!(body, wanted);
 }
@@ -156,7 +156,6 @@ fn tools_and_formats_are_written_with_their_schemas_unchanged() {
 #[test]
 fn everything_that_vllm_knows_is_sent_when_it_is_set() {
     let mut asked = request(Prompt::Tokens(vec![TokenId(1), TokenId(2)]));
-    let top_k = NonZeroU32::new(5);
     asked.params = SamplingParams {
         n: NonZeroU32::new(2).expect("not zero"),
         max_tokens: NonZeroU32::new(9),
@@ -168,7 +167,14 @@ fn everything_that_vllm_knows_is_sent_when_it_is_set() {
         show_special_tokens: true,
         penalties: Penalties::new(1.5, 0.5, -0.5).expect("in range"),
         logprobs: Some(TopLogprobs::NONE),
-        ..SamplingParams::new(Sampling::new(1.5, top_k, 0.5, 0.25).expect("in range"), Seed(3))
+        given: GivenSampling {
+            temperature: Some(1.5),
+            top_p: Some(0.5),
+            top_k: NonZeroU32::new(5),
+            min_p: Some(0.25),
+            seed: Some(Seed(u64::MAX)),
+        },
+        ..asked.params
     };
     asked.params.constraints.allowed = Some(vec![TokenId(4)]);
     asked.params.constraints.bad_words = vec!["no".to_owned()];
@@ -178,7 +184,7 @@ fn everything_that_vllm_knows_is_sent_when_it_is_set() {
     let body = written(&asked, Dialect::Vllm).expect("it is known");
     let wanted = json!({
         "model": "theirs", "stream": true, "stream_options": {"include_usage": true},
-        "prompt": [1, 2], "temperature": 1.5, "top_p": 0.5, "top_k": 5, "min_p": 0.25, "seed": 3, "n": 2,
+        "prompt": [1, 2], "temperature": 1.5, "top_p": 0.5, "top_k": 5, "min_p": 0.25, "seed": -1, "n": 2,
         "presence_penalty": 0.5, "frequency_penalty": -0.5, "repetition_penalty": 1.5,
         "logit_bias": {"8": -2.0}, "bad_words": ["no"], "allowed_token_ids": [4], "min_tokens": 3,
         "stop": ["END"], "stop_token_ids": [7], "include_stop_str_in_output": true, "ignore_eos": true,
@@ -197,6 +203,7 @@ fn dialects_differ_in_words() {
     assert_eq!((&body["max_completion_tokens"], body.get("max_tokens")), (&json!(9), None));
     assert_eq!((&body["logprobs"], &body["top_logprobs"]), (&json!(true), &json!(2)));
     asked.params.penalties = Penalties::new(1.5, 0.0, 0.0).expect("in range");
+    asked.params.given.seed = Some(Seed(u64::MAX));
     let body = written(&asked, Dialect::LlamaCpp).expect("it is known");
     assert_eq!((&body["max_tokens"], &body["repeat_penalty"]), (&json!(9), &json!(1.5)));
     let seed = body["seed"].as_u64().expect("a number");
@@ -219,9 +226,7 @@ fn what_a_server_would_leave_out_is_refused_by_name() {
     }
     let thinking = with(&|asked| asked.reasoning_effort = Some(ReasoningEffort::Low));
     assert_eq!(refused(&thinking, Dialect::LlamaCpp), Some("reasoning_effort"));
-    let cut = with(&|asked| {
-        asked.params.sampling = Sampling::new(1.0, NonZeroU32::new(3), 1.0, 0.0).expect("in range")
-    });
+    let cut = with(&|asked| asked.params.given.top_k = NonZeroU32::new(3));
     assert_eq!(refused(&cut, Dialect::OpenAi), Some("top_k"));
     assert!(written(&cut, Dialect::LlamaCpp).is_ok());
     let salted = with(&|asked| asked.cache_salt = Some(CacheSalt::new("salt")));
