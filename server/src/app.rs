@@ -20,7 +20,7 @@ mod watchdog;
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use spillway_backends::LocalBackend;
@@ -33,9 +33,6 @@ use crate::http::{ModelText, WallClock};
 use crate::model_store::{self, Pulled};
 use closing::EngineLeft;
 use device::DeviceError;
-
-/// Time between the comments that keep an idle stream open.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Does what the user wants.
 ///

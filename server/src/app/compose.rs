@@ -5,6 +5,7 @@
 //! - A backend whose config did not change is kept, with its connections and its counts.
 //! - What the router remembers (breakers, sessions, spending) outlives a change.
 
+mod gain;
 mod remote;
 
 use std::collections::{HashMap, HashSet};
@@ -79,7 +80,7 @@ impl Composer {
             runtime: Arc::clone(&self.runtime),
             ledger: Arc::clone(&self.ledger),
             observer: Arc::new(RouterMetrics),
-            gain: None,
+            gain: gain::estimator(config.routing.gain_model.as_deref(), &config.routing.routes)?,
             memory: Arc::clone(&self.memory),
         })?;
         let models = config.routing.routes.iter().map(|route| self.served(route, &built)).collect();
