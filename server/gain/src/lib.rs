@@ -1,7 +1,7 @@
 //! Predicts how much better a strong model would answer a prompt than the local one.
 //!
 //! The score is the expected *gain*, `strong_correct - weak_correct`, not hardness: a prompt that both models fail is
-//! hard, and yet nothing is gained by sending it away. It is read from the text alone, by a model of 1.7 MB that is part
+//! hard, and yet nothing is gained by sending it away. It is read from the text alone, by a model of 1.6 MB that is part
 //! of the program and that `spillway route train` can train anew on a labelled log.
 //!
 //! Two stages: [word weights](word_model) for how likely each model is right, and a [forest] that reads their predictions

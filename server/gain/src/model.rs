@@ -45,11 +45,11 @@ impl GainModel {
     }
 
     /// The expected gain of sending `prompt` to the strong model: the chance that only the strong model is right, minus the
-    /// chance that only the local one is. Always finite; the mean gain for a text in unknown words.
+    /// chance that only the local one is. From -1 to 1; about the mean gain for a text in unknown words.
     pub fn gain(&self, prompt: &str) -> f32 {
         let reading = Reading::new(prompt);
         let features = features(&reading, self.words.predict(&reading.terms));
-        self.calibration.line.apply(self.forest.predict(&features))
+        self.calibration.line.apply(self.forest.predict(&features)).clamp(-1.0, 1.0)
     }
 
     /// The gain from which on a prompt should be sent away, so that `share` of the prompts are.

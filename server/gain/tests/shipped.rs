@@ -35,13 +35,14 @@ fn tells_apart_what_the_strong_model_is_known_to_be_better_at() {
     let model = GainModel::shipped();
     let easy = model.gain("What is the capital of France?\nA. Paris\nB. Rome\nC. Madrid\nD. Bern\nAnswer:");
     let hard = model.gain(
-        "A defendant was charged with burglary. At trial the prosecutor seeks to admit a statement that the defendant \
-         made to a police officer before he was advised of his rights. The statement is\nA. admissible, because it was \
-         voluntary.\nB. admissible, because the defendant is a party.\nC. inadmissible, because he was in custody.\nD. \
-         inadmissible, because it is hearsay.\nAnswer:",
+        "For which of these two scenarios does the main character (who uses I/me/my) clearly do something morally wrong? \
+         Scenario 1 | I told my neighbor that her dog had run away, though I had let it out. Scenario 2 | I carried the \
+         groceries of an old man up to his door.\nA. Wrong, Wrong\nB. Wrong, Not wrong\nC. Not wrong, Wrong\nD. Not wrong, \
+         Not wrong\nAnswer:",
     );
     assert!(hard > easy + 0.05, "easy {easy}, hard {hard}");
-    assert!(hard > model.threshold_for_share(0.5) && easy < model.threshold_for_share(0.3));
+    let [quarter, half] = [0.25, 0.5].map(|share| model.threshold_for_share(share));
+    assert!(hard > quarter && easy < half, "easy {easy}, hard {hard}, thresholds {quarter} and {half}");
 }
 
 #[test]

@@ -26,13 +26,14 @@ const MIN_PROMPTS: usize = 2;
 const UNKNOWN_SHARE: u16 = 4;
 
 const FOREST: ForestRecipe = ForestRecipe {
-    num_forests: 8,
+    num_forests: 16,
     num_trees: 150,
     max_leaves: 8,
     learning_rate: 0.03,
-    min_rows: 40,
+    min_rows: 25,
     penalty: 10.0,
-    num_split_features: 15,
+    sample_one_in: 2,
+    num_split_features: 25,
 };
 
 /// All that may be learned from.

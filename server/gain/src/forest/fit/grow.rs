@@ -40,11 +40,25 @@ impl Sum {
     }
 }
 
+/// A node of a tree that is being grown.
+#[derive(Clone, Copy)]
+enum Grown {
+    /// High values go to the node after `low`.
+    Split {
+        split: Split,
+        low: usize,
+    },
+    Leaf(f64),
+}
+
 /// Grows a tree on `errors`, one a row, and takes from them what the tree predicts.
+///
+/// The tree is grown on a part of the rows only, drawn anew for each tree: Friedman, "Stochastic gradient boosting", 2002.
 pub(super) fn grow(bins: &Bins, errors: &mut [f64], recipe: &ForestRecipe, random: &mut Random) -> Vec<Node> {
-    let mut nodes = vec![Node::Leaf(0.0)];
+    let mut nodes = vec![Grown::Leaf(0.0)];
     let mut leaves = Vec::with_capacity(recipe.max_leaves);
-    let rows: Vec<u32> = (0..bins.num_rows() as u32).collect();
+    let is_drawn = |_: &u32| random.below(recipe.sample_one_in) == 0;
+    let rows: Vec<u32> = (0..bins.num_rows() as u32).filter(is_drawn).collect();
     leaves.push(leaf(0, rows, bins, errors, recipe, random));
     while leaves.len() < recipe.max_leaves {
         let Some((leaf_idx, split)) = best(&leaves) else { break };
@@ -53,23 +67,48 @@ pub(super) fn grow(bins: &Bins, errors: &mut [f64], recipe: &ForestRecipe, rando
         let goes_low = |row: &u32| usize::from(column[*row as usize]) <= split.bin;
         let (low, high): (Vec<u32>, Vec<u32>) = parent.rows.into_iter().partition(goes_low);
         let next = nodes.len();
-        nodes[parent.node] = Node::Split {
-            feature: split.feature as u8,
-            threshold: split.threshold,
-            low: next as u8,
-            high: next as u8 + 1,
-        };
-        nodes.extend([Node::Leaf(0.0); 2]);
+        nodes[parent.node] = Grown::Split { split, low: next };
+        nodes.extend([Grown::Leaf(0.0); 2]);
         leaves.push(leaf(next, low, bins, errors, recipe, random));
         leaves.push(leaf(next + 1, high, bins, errors, recipe, random));
     }
     for leaf in leaves {
         let sum = sum(&leaf.rows, errors);
         let value = recipe.learning_rate * sum.errors / (sum.num as f64 + recipe.penalty);
-        nodes[leaf.node] = Node::Leaf(value as f32);
-        leaf.rows.iter().for_each(|&row| errors[row as usize] -= value);
+        nodes[leaf.node] = Grown::Leaf(value);
     }
-    nodes
+    for (row, error) in errors.iter_mut().enumerate() {
+        *error -= predict(&nodes, bins, row);
+    }
+    nodes.into_iter().map(Grown::finish).collect()
+}
+
+/// What the tree of `nodes` predicts for row `row` of `bins`.
+fn predict(nodes: &[Grown], bins: &Bins, row: usize) -> f64 {
+    let mut at = 0;
+    loop {
+        match nodes[at] {
+            Grown::Split { split, low } => {
+                let is_high = usize::from(bins.column(split.feature)[row]) > split.bin;
+                at = low + usize::from(is_high);
+            }
+            Grown::Leaf(value) => return value,
+        }
+    }
+}
+
+impl Grown {
+    fn finish(self) -> Node {
+        match self {
+            Self::Split { split, low } => Node::Split {
+                feature: split.feature as u8,
+                threshold: split.threshold,
+                low: low as u8,
+                high: (low + 1) as u8,
+            },
+            Self::Leaf(value) => Node::Leaf(value as f32),
+        }
+    }
 }
 
 /// The leaf whose split gains most; of equals the first.
