@@ -255,6 +255,7 @@ fn wire_usage(usage: Usage, cost: Option<Usd>) -> WireUsage {
         completion_tokens: usage.completion_tokens,
         total_tokens: usage.prompt_tokens + usage.completion_tokens,
         prompt_tokens_details: PromptTokensDetails { cached_tokens: usage.cached_tokens },
-        cost: cost.map(Usd::as_dollars),
+        // What is free has the fields that OpenAI's clients know, and no other.
+        cost: cost.filter(|cost| *cost > Usd::ZERO).map(Usd::as_dollars),
     }
 }

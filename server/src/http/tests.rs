@@ -7,3 +7,4 @@ mod fields;
 mod generating;
 mod leaving;
 mod other;
+mod routing;

@@ -116,7 +116,7 @@ pub struct Usage {
     pub total_tokens: u32,
     /// Where the prompt's tokens came from.
     pub prompt_tokens_details: PromptTokensDetails,
-    /// What they cost in dollars, if that is known.
+    /// What they cost in dollars, if that is known and not nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<f64>,
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
-use spillway_router::{BackendError, BackendHealth, BackendId};
+use spillway_router::{BackendError, BackendHealth, BackendId, Feature};
 use spillway_types::{FinishReason, ModelId};
 
-use super::fake::{Answer, Setup, done, finished, limits, refusing, sending, started, text};
+use super::fake::{Answer, Setup, all_but, done, finished, limits, refusing, sending, started, text};
 use crate::config::ByteSize;
 use crate::http::HttpLimits;
 
@@ -198,7 +198,7 @@ async fn answers_that_end_badly_are_errors_and_never_whole() {
 
 #[tokio::test]
 async fn chat_on_a_model_without_template_is_a_clear_400() {
-    let service = Setup { chat: false, ..Setup::default() }.build();
+    let service = Setup { capabilities: all_but(&[Feature::Chat]), ..Setup::default() }.build();
     let answer = service.post(CHAT, &hi()).await;
     let message = check(&answer, 400, "invalid_request_error", "no_chat_template", Some("messages"));
     assert!(message.ends_with("send a text prompt to /v1/completions instead"), "{message}");

@@ -1,5 +1,7 @@
 //! The service under test: a scripted backend, a scripted tokenizer, a clock that stands still.
 
+mod routing;
+
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -16,7 +18,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 use spillway_router::{
     Backend, BackendError, BackendHealth, BackendId, BackendLoad, BackendSnapshot, BoxFuture, Capabilities,
-    ContentRules, Feature, Route, RouteId, RouterParts, RouterSettings, TokenStream,
+    ContentRules, Privacy, TokenStream,
 };
 use spillway_types::{
     AnswerToken, FinishReason, GenerateEvent, GenerateRequest, ModelId, Prompt, TextDelta, TokenId, Usage,
@@ -28,7 +30,8 @@ use crate::http::{
     AppState, HttpLimits, HttpParts, Lifecycle, MetricsPlace, ModelText, Routing, SamplingDefaults,
     ServedModel, service,
 };
-use crate::routing::{NoLedger, RouterMetrics, TokioRuntime};
+
+pub(super) use routing::{Heard, all_but};
 
 /// What the backend does with a request.
 pub(super) type Script = dyn Fn(&GenerateRequest) -> Result<Vec<Item>, BackendError> + Send + Sync;
@@ -39,7 +42,7 @@ pub(super) struct FakeBackend {
     script: Box<Script>,
     then: Then,
     health: BackendHealth,
-    chat: bool,
+    capabilities: Arc<Capabilities>,
     pub(super) requests: Mutex<Vec<GenerateRequest>>,
     pub(super) live_streams: Arc<AtomicUsize>,
 }
@@ -60,10 +63,7 @@ impl Backend for FakeBackend {
         BackendSnapshot {
             load: BackendLoad::default(),
             health: self.health.clone(),
-            capabilities: Arc::new(Capabilities::inside(
-                ModelId::new("tiny"),
-                self.chat.then_some(Feature::Chat),
-            )),
+            capabilities: Arc::clone(&self.capabilities),
         }
     }
 
@@ -129,6 +129,7 @@ impl ModelText for ByteText {
 pub(super) struct Service {
     pub(super) router: Router,
     pub(super) backend: Arc<FakeBackend>,
+    pub(super) heard: Arc<Heard>,
     pub(super) lifecycle: Lifecycle,
 }
 
@@ -137,7 +138,9 @@ pub(super) struct Setup {
     pub(super) script: Box<Script>,
     pub(super) then: Then,
     pub(super) health: BackendHealth,
-    pub(super) chat: bool,
+    pub(super) capabilities: Capabilities,
+    pub(super) default_privacy: Privacy,
+    pub(super) content_rules: ContentRules,
     pub(super) limits: HttpLimits,
     pub(super) api_keys: Option<ApiKeys>,
     pub(super) allowed_origins: Vec<String>,
@@ -160,7 +163,9 @@ impl Default for Setup {
             script: Box::new(|request| Ok(hello(request))),
             then: Then::End,
             health: BackendHealth::Ready,
-            chat: true,
+            capabilities: all_but(&[]),
+            default_privacy: Privacy::Private,
+            content_rules: ContentRules::none(),
             limits: limits(),
             api_keys: None,
             allowed_origins: Vec::new(),
@@ -176,14 +181,19 @@ impl Setup {
             script: self.script,
             then: self.then,
             health: self.health,
-            chat: self.chat,
+            capabilities: Arc::new(self.capabilities),
             requests: Mutex::default(),
             live_streams: Arc::default(),
         });
         let lifecycle = Lifecycle::default();
+        let heard = Arc::new(Heard::default());
         let parts = HttpParts {
             routing: ArcSwap::from_pointee(Routing {
-                router: router(Arc::clone(&backend) as Arc<dyn Backend>),
+                router: routing::router(
+                    Arc::clone(&backend) as Arc<dyn Backend>,
+                    self.default_privacy,
+                    &heard,
+                ),
                 models: vec![ServedModel {
                     id: ModelId::new("tiny"),
                     aliases: vec![ModelId::new("small"), ModelId::new("org/tiny")],
@@ -193,7 +203,7 @@ impl Setup {
                     text: Some(Arc::new(ByteText)),
                 }],
                 api_keys: self.api_keys,
-                content_rules: ContentRules::none(),
+                content_rules: self.content_rules,
             }),
             limits: self.limits,
             metrics_place: MetricsPlace::EveryPort,
@@ -203,25 +213,8 @@ impl Setup {
             clock: Arc::new(|| 1_700_000_000),
             lifecycle: lifecycle.clone(),
         };
-        Service { router: service(AppState::new(parts)), backend, lifecycle }
+        Service { router: service(AppState::new(parts)), backend, heard, lifecycle }
     }
-}
-
-/// A router of one backend and one route, that keeps no books.
-fn router(backend: Arc<dyn Backend>) -> spillway_router::Router {
-    let (runtime, _) = TokioRuntime::start();
-    let route = Route::to(RouteId::new("tiny"), ModelId::new("tiny"), backend.id().clone());
-    let parts = RouterParts {
-        backends: vec![backend],
-        routes: vec![route],
-        settings: RouterSettings::default(),
-        runtime: Arc::new(runtime),
-        ledger: Arc::new(NoLedger),
-        observer: Arc::new(RouterMetrics),
-        gain: None,
-        memory: Arc::default(),
-    };
-    spillway_router::Router::new(parts).expect("one backend and one route")
 }
 
 /// Sends no answer but this error.
@@ -296,7 +289,7 @@ impl Answer {
 
     /// The data of every event of a stream.
     pub(super) fn events(&self) -> Vec<String> {
-        let data = self.body.split("\n\n").filter(|event| !event.is_empty());
+        let data = self.body.split("\n\n").filter(|event| !event.is_empty() && !event.starts_with(':'));
         data.map(|event| event.strip_prefix("data: ").expect("an event holds data").to_owned()).collect()
     }
 }

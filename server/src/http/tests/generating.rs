@@ -26,7 +26,7 @@ async fn a_chat_answer_has_text_usage_and_headers() {
     let answer = service.post(CHAT, &hi()).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("x-spillway-backend"), Some("local"));
-    assert_eq!(answer.header("x-spillway-route"), Some("only-candidate"));
+    assert_eq!(answer.header("x-spillway-route"), Some("only-candidate; route=tiny; private=route"));
     let body = answer.json();
     let id = body["id"].as_str().expect("an id");
     assert_eq!(id.strip_prefix("chatcmpl-"), answer.header("x-request-id"));

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use serde_json::json;
 
-use super::fake::{Setup, Then, post, sending, started};
+use super::fake::{Setup, Then, post, sending, started, text};
 
 #[tokio::test]
 async fn models_are_listed_and_found_by_each_of_their_names() {
@@ -97,7 +97,7 @@ async fn metrics_are_text() {
 async fn requests_are_counted_by_endpoint_and_status_when_they_end() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let _guard = metrics::set_default_local_recorder(&recorder);
-    let service = Setup { then: Then::Hang, ..sending(|| vec![started()]) }.build();
+    let service = Setup { then: Then::Hang, ..sending(|| vec![started(), text(0, "a")]) }.build();
     service.get("/v1/models/tiny").await;
     service.get("/made/up").await;
     let open = service.send(post("/v1/completions", &json!({"prompt": "a", "stream": true}))).await;
