@@ -22,6 +22,7 @@ mod cut_off;
 mod deadline;
 mod detokenize;
 mod error;
+mod explain;
 mod extract;
 mod fields;
 mod followed;
@@ -60,7 +61,7 @@ pub(crate) use state::{
 use crate::http::error::ApiError;
 use crate::http::request_error::RequestError;
 
-/// The service with all its endpoints; metrics only if there is no other port for them.
+/// The service with all its endpoints; what is for administrators only if there is no other port for it.
 pub(crate) fn service(state: AppState) -> Router {
     let work = Router::new()
         .route("/v1/chat/completions", post(chat::create))
@@ -75,16 +76,22 @@ pub(crate) fn service(state: AppState) -> Router {
         .route("/version", get(version::version))
         .merge(work);
     if state.parts().metrics_place == MetricsPlace::EveryPort {
-        guarded = guarded.route("/metrics", get(metrics::render));
+        guarded = guarded.merge(administration());
     }
     around(guarded, state)
 }
 
 /// The service of the administrators' port.
 pub(crate) fn admin_service(state: AppState) -> Router {
-    let guarded =
-        Router::new().route("/metrics", get(metrics::render)).route("/version", get(version::version));
+    let guarded = administration().route("/version", get(version::version));
     around(guarded, state)
+}
+
+/// What is for administrators: on their port if they have one, else on the only one.
+fn administration() -> Router<AppState> {
+    Router::new()
+        .route("/metrics", get(metrics::render))
+        .route("/admin/route/explain", post(explain::explain))
 }
 
 /// Adds what every port has: /health, open to all; a key before everything else; a name for every request, and an end to

@@ -9,4 +9,5 @@
 
 pub mod fields;
 pub mod openai;
+pub mod route;
 pub mod tokenize;

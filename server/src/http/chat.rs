@@ -33,7 +33,12 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let routing = state.routing();
     let name = client.name.clone();
-    let Work { model, prompts, params, echo } = read(&state, &routing, client, request).await?;
+    let check = {
+        let routing = Arc::clone(&routing);
+        move |body| work(&routing, &client, body)
+    };
+    let Work { model, prompts, params, echo } =
+        extract::checked(request, &state.parts().limits, check).await?;
     let generation = start(&state, &routing.router, &model, prompts, &params).await?;
     let head = AnswerHead::new(&state, "chatcmpl", &name, &model);
     let mut response = match params.delivery {
@@ -53,25 +58,20 @@ pub(crate) async fn create(
     Ok(response)
 }
 
-/// Reads and checks a request, and tells the router of it.
-pub(crate) async fn read(
-    state: &AppState,
-    routing: &Arc<Routing>,
-    client: Client,
-    request: Request,
+/// Checks a request, and what the router is to know of it.
+pub(super) fn work(
+    routing: &Routing,
+    client: &Client,
+    body: Body<ChatRequest>,
 ) -> Result<Work, RequestError> {
-    let routing = Arc::clone(routing);
-    let check = move |body: Body<ChatRequest>| {
-        let Body { own, generation } = body;
-        let model = served_model(&routing, own.model.as_deref())?;
-        let fields = OwnFields::of_chat(&own)?;
-        let params = GenerationParams::check(generation, &fields, &model.defaults)?;
-        let prompt = chat_prompt(own)?;
-        let echo = if fields.echo { echoed(&prompt.messages) } else { String::new() };
-        let prompts = routed(&client, &routing, &model.id, vec![Prompt::Chat(prompt)], &params);
-        Ok(Work { model: model.id.clone(), prompts, params, echo })
-    };
-    extract::checked(request, &state.parts().limits, check).await
+    let Body { own, generation } = body;
+    let model = served_model(routing, own.model.as_deref())?;
+    let fields = OwnFields::of_chat(&own)?;
+    let params = GenerationParams::check(generation, &fields, &model.defaults)?;
+    let prompt = chat_prompt(own)?;
+    let echo = if fields.echo { echoed(&prompt.messages) } else { String::new() };
+    let prompts = routed(client, routing, &model.id, vec![Prompt::Chat(prompt)], &params);
+    Ok(Work { model: model.id.clone(), prompts, params, echo })
 }
 
 /// What an answer that echoes begins with: the last message, if it is the assistant's, as in vLLM.

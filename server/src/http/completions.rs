@@ -30,7 +30,11 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let routing = state.routing();
     let name = client.name.clone();
-    let Work { model, prompts, params, .. } = read(&state, &routing, client, request).await?;
+    let check = {
+        let routing = Arc::clone(&routing);
+        move |body| work(&routing, &client, body)
+    };
+    let Work { model, prompts, params, .. } = extract::checked(request, &state.parts().limits, check).await?;
     let generation = start(&state, &routing.router, &model, prompts, &params).await?;
     let head = AnswerHead::new(&state, "cmpl", &name, &model);
     let expected = generation.source.expected;
@@ -54,24 +58,19 @@ pub(crate) async fn create(
     Ok(response)
 }
 
-/// Reads and checks a request, and tells the router of each of its prompts.
-pub(crate) async fn read(
-    state: &AppState,
-    routing: &Arc<Routing>,
-    client: Client,
-    request: Request,
+/// Checks a request, and what the router is to know of each of its prompts.
+pub(super) fn work(
+    routing: &Routing,
+    client: &Client,
+    body: Body<CompletionRequest>,
 ) -> Result<Work, RequestError> {
-    let routing = Arc::clone(routing);
-    let check = move |body: Body<CompletionRequest>| {
-        let Body { own, generation } = body;
-        let model = served_model(&routing, own.model.as_deref())?;
-        let fields = OwnFields::of_completion(&own)?;
-        let params = GenerationParams::check(generation, &fields, &model.defaults)?;
-        let prompts = completion_prompts(own.prompt, params.sampling.n)?;
-        let prompts = routed(&client, &routing, &model.id, prompts, &params);
-        Ok(Work { model: model.id.clone(), prompts, params, echo: String::new() })
-    };
-    extract::checked(request, &state.parts().limits, check).await
+    let Body { own, generation } = body;
+    let model = served_model(routing, own.model.as_deref())?;
+    let fields = OwnFields::of_completion(&own)?;
+    let params = GenerationParams::check(generation, &fields, &model.defaults)?;
+    let prompts = completion_prompts(own.prompt, params.sampling.n)?;
+    let prompts = routed(client, routing, &model.id, prompts, &params);
+    Ok(Work { model: model.id.clone(), prompts, params, echo: String::new() })
 }
 
 fn whole(head: AnswerHead, answer: WholeAnswer, params: &GenerationParams) -> Completion {

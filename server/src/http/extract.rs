@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use spillway_api::fields::Object;
 use spillway_api::openai::{ChatRequest, CompletionRequest, GenerationRequest};
 use spillway_api::tokenize::{DetokenizeRequest, TokenizeRequest};
@@ -62,30 +62,20 @@ pub(crate) struct Body<T> {
 
 /// What is read from a body: one wire type, or two that share it.
 pub(crate) trait FromBody: Sized {
-    /// Its rows in the table of fields.
-    const OBJECT: Object;
-    /// Fields that must be there.
-    const REQUIRED: &'static [&'static str];
-
-    /// Reads it from an object whose fields have been checked.
-    fn from_object(object: &Value) -> Result<Self, RequestError>;
+    /// Reads it from the fields of a body, after the table of fields has been applied to them.
+    fn from_fields(fields: Map<String, Value>) -> Result<Self, RequestError>;
 }
 
 impl<T: RequestBody> FromBody for T {
-    const OBJECT: Object = T::OBJECT;
-    const REQUIRED: &'static [&'static str] = T::REQUIRED;
-
-    fn from_object(object: &Value) -> Result<Self, RequestError> {
-        wire_type(object)
+    fn from_fields(fields: Map<String, Value>) -> Result<Self, RequestError> {
+        wire_type(&checked_fields::<T>(fields)?)
     }
 }
 
 impl<T: RequestBody> FromBody for Body<T> {
-    const OBJECT: Object = T::OBJECT;
-    const REQUIRED: &'static [&'static str] = T::REQUIRED;
-
-    fn from_object(object: &Value) -> Result<Self, RequestError> {
-        Ok(Self { own: wire_type(object)?, generation: wire_type(object)? })
+    fn from_fields(fields: Map<String, Value>) -> Result<Self, RequestError> {
+        let object = checked_fields::<T>(fields)?;
+        Ok(Self { own: wire_type(&object)?, generation: wire_type(&object)? })
     }
 }
 
@@ -156,20 +146,23 @@ async fn discard(mut body: HttpBody) {
     drop(tokio::time::timeout(DISCARD_TIMEOUT, rest).await);
 }
 
-/// Parses JSON, applies the table of fields, and makes the wire type.
+/// Parses JSON and reads the body.
 fn parse<T: FromBody>(bytes: &[u8]) -> Result<T, RequestError> {
     let value: Value =
         serde_json::from_slice(bytes).map_err(|error| RequestError::Syntax { message: error.to_string() })?;
-    let Value::Object(mut object) = value else {
-        return Err(RequestError::NotAnObject { what: "body".to_owned() });
-    };
-    fields::check(T::OBJECT, &mut object)?;
-    for &param in T::REQUIRED {
-        if !object.contains_key(param) {
-            return Err(RequestError::Missing { param: param.to_owned() });
-        }
+    match value {
+        Value::Object(fields) => T::from_fields(fields),
+        _ => Err(RequestError::NotAnObject { what: "body".to_owned() }),
     }
-    T::from_object(&Value::Object(object))
+}
+
+/// Applies the table of fields.
+fn checked_fields<T: RequestBody>(mut fields: Map<String, Value>) -> Result<Value, RequestError> {
+    fields::check(T::OBJECT, &mut fields)?;
+    match T::REQUIRED.iter().find(|param| !fields.contains_key(**param)) {
+        Some(&param) => Err(RequestError::Missing { param: param.to_owned() }),
+        None => Ok(Value::Object(fields)),
+    }
 }
 
 fn wire_type<T: DeserializeOwned>(object: &Value) -> Result<T, RequestError> {
