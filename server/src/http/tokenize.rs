@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use spillway_api::tokenize::{TokenizeRequest, TokenizeResponse};
-use spillway_types::Prompt;
+use spillway_types::{ChatPrompt, Prompt};
 
 use crate::http::error::ApiError;
 use crate::http::extract;
@@ -22,7 +22,7 @@ pub(crate) async fn tokenize(
     let model = served_model(&routing, body.model.as_deref())?;
     let prompt = match (body.prompt, body.messages) {
         (Some(text), None) => Prompt::Text(text),
-        (None, Some(messages)) => Prompt::Chat(conversation(messages)?),
+        (None, Some(messages)) => Prompt::Chat(only_text(conversation(messages)?)?),
         (None, None) => return Err(RequestError::Missing { param: "prompt".to_owned() }.into()),
         (Some(_), Some(_)) => {
             let message = "`prompt` and `messages` exclude each other: send one of them";
@@ -38,4 +38,12 @@ pub(crate) async fn tokenize(
         max_model_len: model.max_model_len,
         tokens: tokens.into_iter().map(|token| token.0).collect(),
     }))
+}
+
+/// A picture is no tokens of the vocabulary.
+fn only_text(chat: ChatPrompt) -> Result<ChatPrompt, RequestError> {
+    if chat.messages.iter().all(|message| message.images.is_empty()) {
+        return Ok(chat);
+    }
+    Err(RequestError::invalid("messages", "pictures in `messages` cannot be tokenised: send text only"))
 }

@@ -70,14 +70,10 @@ fn lasting(excluded: &[Excluded], message: String, asked: &[AskedField]) -> ApiE
     let bad = |code, message| ApiError::new(ErrorStatus::BadRequest, Some(code), message);
     let any = |is: fn(&Exclusion) -> bool| excluded.iter().flat_map(|one| &one.exclusions).any(is);
     if let Some(feature) = lacking(excluded) {
-        if feature == Feature::Chat {
-            let mend = format!("{message}: send a text prompt to /v1/completions instead");
-            return bad("no_chat_template", mend).param("messages");
-        }
         let field =
             asked.iter().find(|(asked, _)| *asked == feature).map_or(feature.param(), |(_, field)| field);
-        let message = format!("`{field}` is not supported: leave it out ({message})");
-        return bad("unsupported_parameter", message).param(field);
+        let code = if feature == Feature::Chat { "no_chat_template" } else { "unsupported_parameter" };
+        return bad(code, format!("{} ({message})", mend(feature, field))).param(field);
     }
     if any(|exclusion| matches!(exclusion, Exclusion::TooExpensive { .. })) {
         return bad("max_cost_exceeded", message);
@@ -86,6 +82,31 @@ fn lasting(excluded: &[Excluded], message: String, asked: &[AskedField]) -> ApiE
         return bad("invalid_value", format!("{message}: lower `max_tokens`")).param("max_tokens");
     }
     bad("not_permitted", message)
+}
+
+/// What the client can do about a feature that nobody offers.
+fn mend(feature: Feature, field: &str) -> String {
+    match feature {
+        Feature::Chat => {
+            "this model takes no conversations: send a text prompt to /v1/completions instead".to_owned()
+        }
+        Feature::Completion => {
+            "this model takes conversations only: send `messages` to /v1/chat/completions instead".to_owned()
+        }
+        Feature::TokenPrompt => "`prompt` as token ids is not supported: send it as text".to_owned(),
+        Feature::Images => "pictures in `messages` are not supported: send text only".to_owned(),
+        Feature::Tools
+        | Feature::JsonObject
+        | Feature::JsonSchema
+        | Feature::Logprobs
+        | Feature::PromptLogprobs
+        | Feature::Seed
+        | Feature::Penalties
+        | Feature::TokenRules
+        | Feature::SeveralChoices
+        | Feature::ReasoningEffort
+        | Feature::ContinuedMessage => format!("`{field}` is not supported: leave it out"),
+    }
 }
 
 /// What is asked for and lacks: rather what nobody has than what some have.

@@ -45,8 +45,10 @@ async fn tokenizes_text_and_conversations_and_back() {
 async fn tokenizing_refuses_both_neither_and_unknown_ids() {
     let service = Setup::default().build();
     let both = json!({"prompt": "hi", "messages": [{"role": "user", "content": "hi"}]});
+    let picture = json!([{"type": "image_url", "image_url": {"url": "data:;base64,/9j/4A=="}}]);
     for (path, body) in [
         ("/tokenize", both),
+        ("/tokenize", json!({"messages": [{"role": "user", "content": picture}]})),
         ("/tokenize", json!({})),
         ("/tokenize", json!({"prompt": "hi", "add_special_tokens": false})),
         ("/detokenize", json!({"tokens": [256]})),
