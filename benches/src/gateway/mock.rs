@@ -68,13 +68,13 @@ impl Answers {
     }
 
     fn of(&self, request: &Message) -> &[u8] {
-        if request.head.starts_with("post /v1/chat/completions ") {
-            return if is_stream(&request.body) { &self.streamed } else { &self.whole };
-        }
-        match () {
-            () if request.head.starts_with("get /health ") => &self.health,
-            () if request.head.starts_with("get /v1/models ") => &self.models,
-            () => &self.unknown,
+        let mut words = request.head.split(' ');
+        match (words.next(), words.next()) {
+            (Some("post"), Some("/v1/chat/completions")) if is_stream(&request.body) => &self.streamed,
+            (Some("post"), Some("/v1/chat/completions")) => &self.whole,
+            (Some("get"), Some("/health")) => &self.health,
+            (Some("get"), Some("/v1/models")) => &self.models,
+            _ => &self.unknown,
         }
     }
 }
@@ -127,12 +127,10 @@ fn streamed(tokens: u32) -> Vec<u8> {
     });
     last["usage"] = usage(tokens);
     events.extend([last.to_string(), "[DONE]".to_owned()]);
-    let mut bytes =
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
-    for event in events {
+    let pieces = events.iter().map(|event| {
         let event = format!("data: {event}\n\n");
-        bytes.push_str(&format!("{:x}\r\n{event}\r\n", event.len()));
-    }
-    bytes.push_str("0\r\n\r\n");
-    bytes.into_bytes()
+        format!("{:x}\r\n{event}\r\n", event.len())
+    });
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    format!("{head}{}0\r\n\r\n", pieces.collect::<String>()).into_bytes()
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use spillway_backends::{
-    CompatibleBackend, CompatibleConfig, Delivery, Dialect, ExtraHeaders, HealthSettings, ReplicaUrl,
+    ApiKey, CompatibleBackend, CompatibleConfig, Delivery, Dialect, ExtraHeaders, HealthSettings, ReplicaUrl,
     Timeouts,
 };
 use spillway_router::{
     Backend as _, BackendError, BackendHealth, BackendId, Capabilities, ErrorClass, TokenStream,
 };
-use spillway_tests::{Server, within};
+use spillway_tests::{Server, Surroundings, tiny_model, within};
 use spillway_types::{
     AnswerToken, ChatMessage, ChatPrompt, FinishReason, GenerateEvent, GenerateRequest, GivenSampling,
     ModelId, OutputFormat, Priority, Prompt, RequestId, Role, Sampling, SamplingParams, Seed, TokenId,
@@ -22,8 +22,12 @@ use spillway_types::{
 use super::requests::{CHAT, COMPLETIONS, LONG_PROMPT, endless_server, tiny_server};
 
 fn backend(server: &Server, model: &str, delivery: Delivery) -> CompatibleBackend {
+    CompatibleBackend::start(config(server, model, delivery)).expect("it can be set up")
+}
+
+fn config(server: &Server, model: &str, delivery: Delivery) -> CompatibleConfig {
     let dialect = Dialect::Vllm;
-    CompatibleBackend::start(CompatibleConfig {
+    CompatibleConfig {
         id: BackendId::new("second"),
         replicas: vec![ReplicaUrl::parse(server.client().base()).expect("an address")],
         capabilities: Capabilities::inside(ModelId::new(model), dialect.features()),
@@ -34,8 +38,7 @@ fn backend(server: &Server, model: &str, delivery: Delivery) -> CompatibleBacken
         certificates: Vec::new(),
         timeouts: Timeouts::default(),
         health: Some(HealthSettings { interval: Duration::from_millis(20), ..HealthSettings::default() }),
-    })
-    .expect("it can be set up")
+    }
 }
 
 fn request(prompt: Prompt, max_tokens: u32) -> GenerateRequest {
@@ -197,23 +200,58 @@ async fn dropping_an_answer_aborts_it_on_the_other_server() {
     assert_eq!(backend.snapshot().load.num_running, 0);
 }
 
+/// What a refused request was refused for.
+async fn refusal(backend: &CompatibleBackend, asked: GenerateRequest) -> (ErrorClass, String) {
+    match backend.generate(asked).await {
+        Err(BackendError::Upstream(error)) => (error.class, error.message),
+        Err(error) => panic!("{error:?}"),
+        Ok(_) => panic!("it was admitted"),
+    }
+}
+
+#[tokio::test]
+async fn only_the_operators_certificate_and_key_open_the_way() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, issued.cert.pem()).expect("room on the disk");
+    std::fs::write(&key, issued.signing_key.serialize_pem()).expect("room on the disk");
+    let (cert, key) = (cert.to_str().expect("UTF-8"), key.to_str().expect("UTF-8"));
+    let flags = ["--tls-cert", cert, "--tls-key", key, "--api-key", "sk-1"];
+    let pem = issued.cert.pem();
+    let surroundings = Surroundings { environment: &[], certificate: Some(&pem) };
+    let server = Server::start_in(&surroundings, tiny_model("tied").as_os_str(), &flags).await;
+
+    let with = |certificates: &[Vec<u8>], key: &str| {
+        let (certificates, api_key) = (certificates.to_vec(), Some(ApiKey::new(key).expect("a key")));
+        let config = CompatibleConfig {
+            certificates,
+            api_key,
+            health: None,
+            ..config(&server, "tied", Delivery::Streamed)
+        };
+        CompatibleBackend::start(config).expect("it can be set up")
+    };
+    let own = [issued.cert.der().to_vec()];
+    let stream = with(&own, "sk-1").generate(request(chat(), 5)).await.expect("it is admitted");
+    assert_eq!(read(stream, 1).await.usage.completion_tokens, 5);
+    assert_eq!(refusal(&with(&[], "sk-1"), request(chat(), 5)).await.0, ErrorClass::Connect);
+    let (class, message) = refusal(&with(&own, "sk-2"), request(chat(), 5)).await;
+    assert_eq!(class, ErrorClass::Credentials);
+    assert!(!message.contains("sk-2"), "{message}");
+}
+
 #[tokio::test]
 async fn refusals_of_the_other_server_keep_their_class() {
     let server = tiny_server(&[]).await;
     let known = backend(&server, "tied", Delivery::Streamed);
     let unknown = backend(&server, "another", Delivery::Streamed);
-    let class =
-        async |backend: &CompatibleBackend, asked: GenerateRequest| match backend.generate(asked).await {
-            Err(BackendError::Upstream(error)) => (error.class, error.message),
-            Err(error) => panic!("{error:?}"),
-            Ok(_) => panic!("it was admitted"),
-        };
-    let long = class(&known, request(Prompt::Text(LONG_PROMPT.repeat(40)), 10)).await;
+    let long = refusal(&known, request(Prompt::Text(LONG_PROMPT.repeat(40)), 10)).await;
     assert_eq!(long.0, ErrorClass::ContextTooLong, "{}", long.1);
-    let refused = class(&known, request(Prompt::Text("a".to_owned()), 5000)).await;
+    let refused = refusal(&known, request(Prompt::Text("a".to_owned()), 5000)).await;
     assert_eq!(refused.0, ErrorClass::InvalidRequest, "{}", refused.1);
     assert!(refused.1.contains("5000"), "the client must hear how to mend it: {}", refused.1);
-    assert_eq!(class(&unknown, request(chat(), 10)).await.0, ErrorClass::NotFound);
+    assert_eq!(refusal(&unknown, request(chat(), 10)).await.0, ErrorClass::NotFound);
     assert_eq!(known.snapshot().health, BackendHealth::Ready);
     drop(server);
     let look = async || matches!(known.snapshot().health, BackendHealth::Unreachable { .. });
