@@ -125,9 +125,34 @@ impl Meters {
 
     /// A sequence ended.
     pub(crate) fn finished(&self, reason: FinishReason, prompt_tokens: u32, generated: u32, e2e: Duration) {
-        self.finished[reason as usize].increment(1);
+        self.finished[place(reason)].increment(1);
         self.e2e_latency.record(e2e);
         self.request_prompt_tokens.record(f64::from(prompt_tokens));
         self.request_generation_tokens.record(f64::from(generated));
+    }
+}
+
+/// Where a reason stands among [`REASONS`]. An engine knows neither calls nor filters: to it such an end is a stop.
+fn place(reason: FinishReason) -> usize {
+    match reason {
+        FinishReason::Stop | FinishReason::ToolCalls | FinishReason::ContentFilter => 0,
+        FinishReason::Length => 1,
+        FinishReason::Aborted => 2,
+        FinishReason::Failed => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_counted_under_its_own_word() {
+        for reason in REASONS {
+            assert_eq!(REASONS[place(reason)], reason);
+        }
+        for reason in [FinishReason::ToolCalls, FinishReason::ContentFilter] {
+            assert_eq!(REASONS[place(reason)], FinishReason::Stop);
+        }
     }
 }
