@@ -15,6 +15,7 @@ mod dollars;
 mod environment;
 #[cfg(feature = "fault-injection")]
 mod faults;
+mod file_keys;
 mod hub;
 mod key_error;
 mod named_keys;
@@ -47,6 +48,7 @@ pub use device::{BatchInvariance, CudaGraphs, DeviceChoice, DeviceConfig, GpuSet
 pub use document::KeyPath;
 #[cfg(feature = "fault-injection")]
 pub use faults::{Fault, StepFault};
+pub use file_keys::file_keys_markdown;
 pub use hub::{HubAccess, HubConfig, HubFiles, HubId, HubModel, HubToken};
 pub use key_error::{KeyError, Problem};
 pub use prices::PriceOrigin;
@@ -57,7 +59,7 @@ pub use serve::{
 };
 pub use server::{Address, HttpConfig, SecurityConfig, TlsConfig};
 pub use size::{ByteSize, InvalidSize};
-pub use source::ConfigSource;
+pub use source::{ConfigSource, Reread};
 pub use store::StorePlace;
 pub use time_span::{InvalidTimeSpan, TimeSpan};
 

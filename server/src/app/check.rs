@@ -3,6 +3,7 @@
 //! Only headers are read. What the server would decide at its start is decided here by the same functions.
 
 pub(super) mod facts;
+mod routing;
 
 use std::num::NonZeroU32;
 
@@ -44,16 +45,22 @@ pub(super) fn run(check: &Check<'_>) -> anyhow::Result<()> {
         Ok((report, problem)) => (report, problem.map(|problem| anyhow!(problem))),
         Err(error) => (Map::new(), Some(error)),
     };
+    let local = check.config.engine.as_ref().map(|engine| routing::LocalModel {
+        name: engine.model.served_name.as_str(),
+        context_tokens: report.get("needs").and_then(|needs| needs["max_model_len"].as_u64()),
+    });
     report.insert("fits".to_owned(), json!(problem.is_none()));
     report.insert("problem".to_owned(), json!(problem.as_ref().map(|error| format!("{error:#}"))));
     match check.form {
         CheckForm::Json => {
             let config: toml::Table = toml::from_str(check.effective).context("the config")?;
+            report.insert("routing".to_owned(), routing::report(check.config, local.as_ref()));
             report.insert("config".to_owned(), serde_json::to_value(config)?);
             println!("{}", serde_json::to_string_pretty(&report)?);
         }
         CheckForm::Text => {
             print!("{}", facts::text(&report));
+            println!("\n{}", routing::text(check.config, local.as_ref()));
             println!("config\n{}", indented(check.effective));
         }
     }

@@ -39,8 +39,33 @@ pub struct ServeConfig {
     pub files: Vec<PathBuf>,
 }
 
+impl ServeConfig {
+    /// Parts that cannot change while a server runs, and in which this one differs from `running`.
+    pub(super) fn fixed_differences(&self, running: &Self) -> Vec<&'static str> {
+        fn part<T: PartialEq>(
+            new: &ServeConfig,
+            running: &ServeConfig,
+            of: fn(&EngineSettings) -> &T,
+        ) -> bool {
+            new.engine.as_ref().map(of) != running.engine.as_ref().map(of)
+        }
+        let (new, old) = (&self.security, &running.security);
+        let differs = [
+            ("[model]", part(self, running, |engine| &engine.model)),
+            ("[device]", part(self, running, |engine| &engine.device)),
+            ("[scheduler]", part(self, running, |engine| &engine.scheduler)),
+            ("[server]", self.http != running.http),
+            ("tls_cert and tls_key of [security]", new.tls != old.tls),
+            ("allowed_origin of [security]", new.allowed_origins != old.allowed_origins),
+            ("[store]", self.store != running.store),
+            ("[log]", self.log != running.log),
+        ];
+        differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+    }
+}
+
 /// A model and the engine that runs it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EngineSettings {
     /// What is served.
     pub model: ModelConfig,
@@ -54,7 +79,7 @@ pub struct EngineSettings {
 }
 
 /// What is served.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
     /// Which model.
     pub choice: ModelChoice,
@@ -143,7 +168,16 @@ pub enum LogFormat {
 
 impl RawConfig {
     /// Checks every value.
-    pub(super) fn validate(mut self, environment: &Environment) -> Result<ServeConfig, ConfigError> {
+    pub(super) fn validate(self, environment: &Environment) -> Result<ServeConfig, ConfigError> {
+        self.validate_over(environment, None)
+    }
+
+    /// Checks every value. Routes are checked against the engine of `running` if there is such a config.
+    pub(super) fn validate_over(
+        mut self,
+        environment: &Environment,
+        running: Option<&ServeConfig>,
+    ) -> Result<ServeConfig, ConfigError> {
         let routing = RawRouting {
             backends: std::mem::take(&mut self.backends),
             routes: std::mem::take(&mut self.routes),
@@ -160,7 +194,8 @@ impl RawConfig {
             Err(ConfigError::NoModel) if !routing.backends.is_empty() => None,
             engine => Some(engine?),
         };
-        let model = engine.as_ref().map(|engine| &engine.model);
+        let in_force = running.map_or(engine.as_ref(), |running| running.engine.as_ref());
+        let model = in_force.map(|engine| &engine.model);
         let table = prices::table(price_file.as_deref())?;
         let (routing, files) = routing.validate(model, environment, &table)?;
         let is_paid = routing.backends.iter().any(BackendConfig::is_paid);

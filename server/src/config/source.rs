@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::Document;
 use super::raw::RawConfig;
-use super::{ConfigError, Environment, ServeConfig};
+use super::{ConfigError, Environment, SecurityConfig, ServeConfig};
 
 /// Where the config comes from when there is a file. Its flags and its environment stay; the file may change.
 #[derive(Debug, Clone)]
@@ -15,7 +15,23 @@ pub struct ConfigSource {
     environment: Environment,
 }
 
+/// A config that was read while another was in force.
+#[derive(Debug, Clone)]
+pub struct Reread {
+    /// What is to be in force now.
+    pub config: ServeConfig,
+    /// Parts of the file that differ from what runs, and wait for the next start.
+    pub kept: Vec<&'static str>,
+}
+
 impl ConfigSource {
+    /// A file under no flags, in an environment that has a home only.
+    #[cfg(test)]
+    pub(crate) fn without_flags(path: &Path) -> Self {
+        let environment = Environment { home: Some("/home/ann".into()), ..Environment::default() };
+        Self { path: path.to_owned(), flags: toml::Table::new(), environment }
+    }
+
     /// A file under the flags that `is_given` tells of by their keys.
     ///
     /// # Errors
@@ -46,6 +62,30 @@ impl ConfigSource {
     /// [`ConfigError`] says which value cannot be followed, and in which line of the file it stands.
     pub fn read(&self) -> Result<ServeConfig, ConfigError> {
         self.read_as(|raw| raw.validate(&self.environment))
+    }
+
+    /// Reads the file anew while `running` is in force. What was built when the server started stays as it is; the rest
+    /// is that of the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn reread(&self, running: &ServeConfig) -> Result<Reread, ConfigError> {
+        let new = self.read_as(|raw| raw.validate_over(&self.environment, Some(running)))?;
+        let kept = new.fixed_differences(running);
+        let config = ServeConfig {
+            engine: running.engine.clone(),
+            store: running.store.clone(),
+            http: running.http.clone(),
+            log: running.log.clone(),
+            security: SecurityConfig {
+                tls: running.security.tls.clone(),
+                allowed_origins: running.security.allowed_origins.clone(),
+                ..new.security
+            },
+            ..new
+        };
+        Ok(Reread { config, kept })
     }
 
     /// The same for whatever `check` makes of the config.

@@ -48,7 +48,7 @@ pub(in crate::config) fn check_refused(base: &str, cases: &[(&str, &str, &str)])
     }
 }
 
-const FILE: &str = "[model]\nmodel = \"demo\"\n\n[server]\nport = 9\nmax_body = \"2MiB\"\n";
+const FILE: &str = "[model]\nmodel = \"demo\"\n\n[server]\nport = 9\nmax_body = \"2MiB\"\n\n[security]\nallowed_origin = []\n";
 
 #[test]
 fn a_value_of_the_file_is_refused_with_its_line() {
@@ -57,10 +57,11 @@ fn a_value_of_the_file_is_refused_with_its_line() {
         &[
             ("max_body = \"2MiB\"", "max_body = \"0B\"", "--max-body is 0B, must be more than 0B"),
             ("port = 9", "port = 9\nclient_timeout = \"0s\"", "--client-timeout is 0s"),
-            ("port = 9", "\nport = 9\n[security]\ntls_cert = \"c.pem\"", "--tls-cert is given without"),
+            ("allowed_origin = []", "tls_cert = \"c.pem\"", "--tls-cert is given without --tls-key"),
+            ("allowed_origin = []", "allowed_origin = [\"a\"]", "--allowed-origin is a, must be"),
             (
-                "port = 9",
-                "[security]\napi_key_file = \"/no/such\"",
+                "allowed_origin = []",
+                "api_key_file = \"/no/such\"",
                 "--api-key-file /no/such could not be read",
             ),
         ],
