@@ -14,11 +14,12 @@ mod listen;
 mod logging;
 mod memory;
 mod prometheus;
+mod reload;
 mod serve;
 mod watchdog;
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufRead as _, Read as _, Write};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,11 +29,14 @@ use spillway_models::ModelSource;
 use spillway_router::BackendError;
 use spillway_types::{Prompt, TokenId};
 
-use crate::config::{Command, CutModel, LogConfig, ModelChoice};
+use crate::config::{self, Command, CutModel, LogConfig, ModelChoice};
 use crate::http::{ModelText, WallClock};
 use crate::model_store::{self, Pulled};
 use closing::EngineLeft;
 use device::DeviceError;
+
+/// Longest input that is read for a key.
+const MAX_KEY_BYTES: u64 = 64 << 10;
 
 /// Does what the user wants.
 ///
@@ -41,7 +45,7 @@ use device::DeviceError;
 /// Whatever keeps it from being done, with the causes.
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Serve { config, source: _ } => serve::serve(&config),
+        Command::Serve { config, source } => serve::serve(*config, source),
         Command::Pull(choice) => {
             logging::start(&LogConfig::default())?;
             match model_store::pull(&choice)? {
@@ -57,10 +61,20 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::GpuSelftest(options) => Ok(device::find_gpu(options.ordinal).map(drop)?),
         Command::GpuReport(report) => spillway_bench::gpu_report::run(&report.folder),
         Command::CutModel(cut) => cut_model(&cut),
+        Command::HashKey => hash_key(),
         Command::Check { config, effective, form } => {
             check::run(&check::Check { config: &config, effective: &effective, form })
         }
     }
+}
+
+/// Reads a key, and prints what stands for it.
+fn hash_key() -> anyhow::Result<()> {
+    let mut key = String::new();
+    let mut input = std::io::stdin().lock().take(MAX_KEY_BYTES);
+    input.read_line(&mut key).context("no key could be read from standard input")?;
+    println!("{}", config::hash_key(key.trim_end_matches(['\r', '\n']))?);
+    Ok(())
 }
 
 /// Writes a model's first layers to a file of their own. A file that is there already is somebody's, and stays.

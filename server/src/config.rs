@@ -36,7 +36,7 @@ use std::path::PathBuf;
 
 use environment::Environment;
 
-pub use api_keys::{ApiKeys, ClientKey};
+pub use api_keys::{ApiKeys, ClientKey, hash_key};
 pub use backends::{
     BackendConfig, BackendKind, BedrockSettings, Dialect, FeatureChanges, JsonSchemaBy, OpenAiSettings,
     ReasoningBy, RemoteTerms, Timeouts, ToolChoiceUpTo,

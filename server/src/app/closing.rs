@@ -13,7 +13,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::listen::{Port, Tls};
+use super::listen::Port;
+use super::reload::{Apply, Watching};
 use crate::http::Lifecycle;
 use crate::routing::TaskOwner;
 
@@ -51,16 +52,16 @@ pub(super) struct Closing {
 /// Serves until SIGTERM or SIGINT, then closes.
 pub(super) async fn serve(
     ports: Vec<Port>,
-    tls: Option<Arc<Tls>>,
+    watching: Watching<impl Apply + 'static>,
     closing: Closing,
     metrics: PrometheusHandle,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let mut tasks = JoinSet::new();
     tasks.spawn(fold_metrics(metrics));
-    if let Some(tls) = tls {
-        // Without TLS, SIGHUP keeps its usual meaning: the terminal is gone.
-        tasks.spawn(reload_at(signal(SignalKind::hangup())?, tls));
+    if !watching.is_idle() {
+        // Else SIGHUP keeps its usual meaning: the terminal is gone.
+        tasks.spawn(watching.run(signal(SignalKind::hangup())?));
     }
     let closed = CancellationToken::new();
     let mut connections = JoinSet::new();
@@ -128,12 +129,6 @@ impl Signals {
             _ = self.terminate.recv() => tracing::info!("SIGTERM"),
             _ = self.interrupt.recv() => tracing::info!("SIGINT"),
         }
-    }
-}
-
-async fn reload_at(mut hangup: Signal, tls: Arc<Tls>) {
-    while hangup.recv().await.is_some() {
-        tls.reload();
     }
 }
 

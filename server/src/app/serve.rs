@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use spillway_router::Ledger;
+use spillway_router::{BoxFuture, Ledger};
 use spillway_store::{Store, StoreConfig, UnixMs};
 
 use super::closing::{self, Closing};
 use super::compose::{Composer, Local};
 use super::listen::{Port, Tls};
+use super::reload::{Apply, Reload, Watching};
 use super::watchdog::Watchdog;
 use super::{device, engine, logging, model_source, prometheus, runtime, wall_clock};
-use crate::config::{ApiKeys, HttpConfig, ServeConfig, StorePlace};
+use crate::config::{ApiKeys, ConfigSource, HttpConfig, ServeConfig, StorePlace};
 use crate::http::{self, AppState, HttpLimits, HttpParts, Lifecycle, MetricsPlace, WallClock};
 use crate::routing::{NoLedger, StoreLedger, TokioRuntime, UnixClock};
 
@@ -21,12 +22,12 @@ use crate::routing::{NoLedger, StoreLedger, TokioRuntime, UnixClock};
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Loads the model if there is one, starts its engine, and serves until a signal comes.
-pub(super) fn serve(config: &ServeConfig) -> anyhow::Result<()> {
+pub(super) fn serve(config: ServeConfig, source: Option<ConfigSource>) -> anyhow::Result<()> {
     logging::start(&config.log)?;
     let metrics = prometheus::start()?;
     let clock = wall_clock();
     let lifecycle = Lifecycle::default();
-    let engine = start_engine(config, &clock)?;
+    let engine = start_engine(&config, &clock)?;
     let watchdog = engine.as_ref().map(|engine| {
         let limit = engine.watchdog_timeout;
         Watchdog::start(engine.started.handle.clone(), lifecycle.clone(), limit)
@@ -44,7 +45,7 @@ pub(super) fn serve(config: &ServeConfig) -> anyhow::Result<()> {
     let mut composer = Composer::new(local, ledger, Arc::new(router_runtime), Arc::clone(&clock));
 
     let runtime = runtime()?;
-    let routing = runtime.block_on(composer.compose(config))?;
+    let routing = runtime.block_on(composer.compose(&config))?;
     for warning in &config.routing.warnings {
         tracing::warn!("{warning}");
     }
@@ -63,7 +64,7 @@ pub(super) fn serve(config: &ServeConfig) -> anyhow::Result<()> {
         lifecycle: lifecycle.clone(),
     });
     let tls = config.security.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
-    let ports = runtime.block_on(open_ports(config, &state, tls.as_ref()))?;
+    let ports = runtime.block_on(open_ports(&config, &state, tls.as_ref()))?;
     let drain_timeout = config.http.drain_timeout;
     let closing = Closing {
         lifecycle,
@@ -71,13 +72,31 @@ pub(super) fn serve(config: &ServeConfig) -> anyhow::Result<()> {
         router_tasks,
         drain_timeout,
     };
-    let served = runtime.block_on(closing::serve(ports, tls, closing, metrics));
+    let reload = source.map(|source| Reload::new(source, config, Swap { composer, state }));
+    let watching = Watching { tls, reload };
+    let served = runtime.block_on(closing::serve(ports, watching, closing, metrics));
     // It may hold a thread that waits for a step which never ends.
     runtime.shutdown_background();
     if let Some(store) = store {
         store.close().context("the last entries of the ledger could not be written")?;
     }
     served
+}
+
+/// Puts what is composed in the place of what serves. Requests that run keep what they began with.
+struct Swap {
+    composer: Composer,
+    state: AppState,
+}
+
+impl Apply for Swap {
+    fn apply<'a>(&'a mut self, config: &'a ServeConfig) -> BoxFuture<'a, anyhow::Result<()>> {
+        Box::pin(async move {
+            let routing = self.composer.compose(config).await?;
+            self.state.replace_routing(routing);
+            Ok(())
+        })
+    }
 }
 
 /// An engine that runs, and how long its steps may take.

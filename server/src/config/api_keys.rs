@@ -82,6 +82,17 @@ impl std::fmt::Debug for ApiKeys {
     }
 }
 
+/// What stands for a key in `[[keys]]`: its SHA-256 in hexadecimal digits.
+///
+/// # Errors
+///
+/// [`ConfigError::BadKey`] if no header could carry the key.
+pub fn hash_key(key: &str) -> Result<String, ConfigError> {
+    // The rules are those of any key.
+    ApiKeys::new(&[Secret::from(key.to_owned())], Vec::new())?;
+    Ok(digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 fn digest(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
@@ -118,6 +129,14 @@ mod tests {
         assert_eq!(keys.find(b"sk-one"), Some(&client("ann")));
         assert_eq!(keys.find(b"sk-two"), Some(&client("bob")));
         assert_eq!(keys.find(b"sk-three"), None);
+    }
+
+    #[test]
+    fn a_hash_stands_for_its_key() {
+        // Of FIPS 180-2, appendix B.1.
+        let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hash_key("abc").expect("it is a key"), hash);
+        assert!(hash_key("two words").is_err() && hash_key("").is_err());
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub enum Command {
     GpuReport(GpuReport),
     /// Write a model's first layers to a file of their own.
     CutModel(CutModel),
+    /// Print what stands for a key in the config file.
+    HashKey,
     /// Say what is inside a model, what it needs, and whether it fits.
     Check {
         /// What would be served, and how.
@@ -80,6 +82,16 @@ enum RawCommand {
     /// Measure.
     #[command(subcommand)]
     Bench(RawBench),
+    /// Keys of clients.
+    #[command(subcommand)]
+    Key(RawKeyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum RawKeyCommand {
+    /// Print the SHA-256 of a key, which stands for it in [[keys]] of the config file. The key is read from standard
+    /// input, so that no other user of the machine sees it.
+    Hash,
 }
 
 #[derive(Debug, Subcommand)]
@@ -292,6 +304,7 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
         RawCommand::GpuSelftest(args) => Ok(Command::GpuSelftest(args.into())),
         RawCommand::GpuReport(report) => Ok(Command::GpuReport(report)),
         RawCommand::CutModel(cut) => Ok(Command::CutModel(cut)),
+        RawCommand::Key(RawKeyCommand::Hash) => Ok(Command::HashKey),
         RawCommand::Check { target, json, engine } => {
             let args =
                 Given { args: engine.into(), matches: matches.subcommand_matches("check"), environment };

@@ -152,6 +152,11 @@ impl AppState {
         self.shared.parts.routing.load_full()
     }
 
+    /// Lets requests that come from now on have another.
+    pub(crate) fn replace_routing(&self, routing: Routing) {
+        self.shared.parts.routing.store(Arc::new(routing));
+    }
+
     /// Places of requests.
     pub(crate) fn places(&self) -> &Arc<Semaphore> {
         &self.shared.places
