@@ -12,6 +12,7 @@ mod content_rules;
 mod device;
 mod document;
 mod dollars;
+mod engine;
 mod environment;
 #[cfg(feature = "fault-injection")]
 mod faults;
@@ -46,6 +47,7 @@ pub use cli::{
 };
 pub use device::{BatchInvariance, CudaGraphs, DeviceChoice, DeviceConfig, GpuSettings, KernelOverlap};
 pub use document::KeyPath;
+pub use engine::{EngineSettings, ModelChoice, ModelConfig, SchedulerSettings};
 #[cfg(feature = "fault-injection")]
 pub use faults::{Fault, StepFault};
 pub use file_keys::file_keys_markdown;
@@ -54,9 +56,7 @@ pub use key_error::{KeyError, Problem};
 pub use prices::PriceOrigin;
 pub use raw::Secret;
 pub use routing::RoutingConfig;
-pub use serve::{
-    EngineSettings, LogConfig, LogFormat, ModelChoice, ModelConfig, SchedulerSettings, ServeConfig,
-};
+pub use serve::{LogConfig, LogFormat, ServeConfig};
 pub use server::{Address, HttpConfig, SecurityConfig, TlsConfig};
 pub use size::{ByteSize, InvalidSize};
 pub use source::{ConfigSource, Reread};

@@ -14,10 +14,15 @@ fn with_part(readme: &str, part: &str, text: &str) -> String {
 }
 
 #[test]
-fn the_readme_lists_every_flag_and_request_field_and_how_much_memory_models_take() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+fn the_readme_lists_every_flag_key_and_request_field_and_how_much_memory_models_take() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let path = root.join("README.md");
+    let example = std::fs::read_to_string(root.join("scripts/deploy/spillway-routes.toml"));
+    let example = format!("```toml\n{}\n```", example.expect("the example can be read").trim());
     let readme = std::fs::read_to_string(&path).expect("the README can be read");
     let expected = with_part(&readme, "flags", &spillway::config::flags_markdown());
+    let expected = with_part(&expected, "example of routes", &example);
+    let expected = with_part(&expected, "file keys", &spillway::config::file_keys_markdown());
     let expected = with_part(&expected, "request fields", &spillway_api::fields::markdown());
     let expected = with_part(&expected, "memory", &sizing::markdown());
     if std::env::vars().any(|(name, _)| name == "UPDATE_README") {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use spillway_backends::BedrockModel;
 use spillway_router::{AttemptSettings, BreakerSettings, OverflowSettings, ResidencyRules, RouterSettings};
 
 use super::TimeSpan;
@@ -46,6 +47,17 @@ fn residency(raw: &RawRouter, backends: &[BackendConfig], at: &KeyPath) -> Resul
         words(raw.profile_prefixes.as_deref(), &at.key("profile_prefixes"), is_prefix, expected)?;
     for (backend_idx, backend) in backends.iter().enumerate() {
         let BackendKind::Bedrock(settings) = &backend.kind else { continue };
+        let profile = BedrockModel::parse(settings.model.as_str())
+            .ok()
+            .and_then(|model| model.residency(&settings.region).profile_prefix);
+        if let (Some(prefix), Some(allowed)) = (profile, &profile_prefixes)
+            && !allowed.contains(&prefix)
+        {
+            let at = KeyPath::section("backends").item(backend_idx).key("model");
+            let value = format!("`{}`, whose profile is `{prefix}`", settings.model);
+            let expected = "of one of router.profile_prefixes: nothing could ever be sent there";
+            return Err(at.out_of_range(value, expected));
+        }
         if regions.as_ref().is_some_and(|regions| !regions.contains(&settings.region)) {
             let at = KeyPath::section("backends").item(backend_idx).key("region");
             let expected = "one of router.regions: nothing could ever be sent there";

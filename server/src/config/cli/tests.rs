@@ -399,6 +399,22 @@ fn a_self_test_tries_all_unless_told_otherwise() {
 }
 
 #[test]
+fn the_example_of_routes_can_be_followed() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/deploy/spillway-routes.toml");
+    let Ok(Command::Serve { config, source }) = run(&format!("spillway serve --config {path}")) else {
+        panic!("it can be followed")
+    };
+    assert_eq!(config.routing.warnings, []);
+    let names = |names: Vec<String>| names.join(" ");
+    let backends = config.routing.backends.iter().map(|backend| backend.id.to_string()).collect();
+    let routes = config.routing.routes.iter().map(|route| route.id.to_string()).collect();
+    assert_eq!((names(backends), names(routes)), ("rack haiku sonnet local".into(), "chat inside".into()));
+    assert!(config.routing.content_rules.label(["DE89370400440532013000"]).is_some());
+    assert_eq!(config.security.api_keys.as_ref().map(|keys| keys.len()), Some(2));
+    assert!(source.expect("there is a file").read().is_ok(), "it can be read anew");
+}
+
+#[test]
 fn the_config_of_the_service_can_be_followed() {
     let keys = file("sk-1\n");
     let text = include_str!("../../../../scripts/deploy/spillway.toml");

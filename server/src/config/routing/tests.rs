@@ -157,6 +157,13 @@ fn a_value_of_the_router_outside_its_range_is_told_with_its_line() {
             ),
         ],
     );
+    let text = file().replace("profile_prefixes = [\"eu\"]", "profile_prefixes = [\"us\"]");
+    let message = read(&text).expect_err("nothing could be sent there");
+    assert!(message.starts_with("file, line 9: backends[0].model is `eu.anthropic"), "{message}");
+    assert!(
+        message.contains("whose profile is `eu`, must be of one of router.profile_prefixes"),
+        "{message}"
+    );
     let text = file().replace("regions = [\"eu-central-1\", ", "regions = [");
     let message = read(&text).expect_err("nothing could be sent there");
     assert!(

@@ -1,7 +1,5 @@
 //! What people read of backends and routes.
 
-use expect_test::expect;
-
 use super::*;
 use crate::config::ConfigSource;
 
@@ -46,6 +44,27 @@ targets = ["local"]
 path = "memory"
 "#;
 
+const TABLES: &str = "\
+backends
+  name   type     boundary  model                                                        $ a million in / out  context
+  haiku  bedrock  outside   eu.anthropic.claude-haiku-4-5-20251001-v1:0 at eu-central-1  1.1 / 5.5             200000
+  peers  openai   inside    qwen at http://10.0.0.7:8000 and 1 more                      free                  not told
+  local  local    inside    demo                                                         free                  8192
+
+routes
+  name    asked for as  unlabelled is  targets                what moves requests
+  chat    chat, small   standard       local > peers > haiku  first token later than 800ms to haiku
+                                                              the hardest 20 %, and unsure answers, to haiku
+                                                              tag medicine to haiku
+                                                              split 9 a to local, 1 b to peers
+                                                              12.5 % copied to haiku
+                                                              at most 0.25 $ a request
+  inside  inside        private        local                  failures only
+
+calls are kept in memory, as long as the server runs
+
+";
+
 fn config() -> ServeConfig {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), FILE).expect("it can be written");
@@ -56,27 +75,7 @@ const LOCAL: LocalModel<'_> = LocalModel { name: "demo", context_tokens: Some(81
 
 #[test]
 fn people_read_tables() {
-    expect![[r#"
-        backends
-          name   type     boundary  model                                                        $ a million in / out  context
-          haiku  bedrock  outside   eu.anthropic.claude-haiku-4-5-20251001-v1:0 at eu-central-1  1.1 / 5.5             200000
-          peers  openai   inside    qwen at http://10.0.0.7:8000 and 1 more                      free                  not told
-          local  local    inside    demo                                                         free                  8192
-
-        routes
-          name    asked for as  unlabelled is  targets                what moves requests
-          chat    chat, small   standard       local > peers > haiku  first token later than 800ms to haiku
-                                                                      the hardest 20 %, and unsure answers, to haiku
-                                                                      tag medicine to haiku
-                                                                      split 9 a to local, 1 b to peers
-                                                                      12.5 % copied to haiku
-                                                                      at most 0.25 $ a request
-          inside  inside        private        local                  failures only
-
-        calls are kept in memory, as long as the server runs
-
-    "#]]
-    .assert_eq(&text(&config(), Some(&LOCAL)));
+    assert_eq!(text(&config(), Some(&LOCAL)), TABLES);
 }
 
 #[test]
