@@ -332,6 +332,7 @@ pub(crate) async fn open(
 ) -> Result<Opened, Missed> {
     let shared = &router.shared;
     let (member, snapshot, permit) = admit(shared, request, route, &aim.id)?;
+    let waiting = member.standing.wait(request.needs.prompt_tokens);
     let books = write_down(shared, request, route, decision, &snapshot, aim).await?;
     let is_judged = judges(router, route, &aim.id, &work);
     let told = if is_judged { Told::ToClient(work.params.logprobs) } else { Told::All };
@@ -358,6 +359,7 @@ pub(crate) async fn open(
         }
     }
     permit.succeeded(shared.clerk.runtime.now());
+    opened.waits(waiting);
     Ok(opened)
 }
 

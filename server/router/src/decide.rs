@@ -25,6 +25,8 @@ pub(crate) struct Target<'a> {
     pub(crate) cooling_down: Option<Duration>,
     /// Its time to the first content as measured lately.
     pub(crate) measured_ttft: Option<Duration>,
+    /// Prompt tokens of requests that were sent there and have no first content yet.
+    pub(crate) waiting_tokens: u64,
 }
 
 /// Everything that a decision is made of.
@@ -88,7 +90,8 @@ fn consider(inputs: &Inputs<'_>, target: &Target<'_>) -> Considered {
         exclusions(request, &target.snapshot, target.cooling_down, route.max_cost, &settings.residency);
     let verdict = if found.is_empty() {
         let warm_tokens = warm_tokens(inputs, target.id);
-        let forecast = Forecast::of(&target.snapshot.load, request.needs.prompt_tokens, warm_tokens);
+        let load = &target.snapshot.load;
+        let forecast = Forecast::of(load, request.needs.prompt_tokens, warm_tokens, target.waiting_tokens);
         let total = request.needs.prompt_tokens.saturating_add(request.needs.max_tokens.unwrap_or(1));
         Verdict::Able(Score {
             ttft: forecast.ttft.or(target.measured_ttft),

@@ -20,12 +20,14 @@ pub struct Forecast {
 const MAX_FORECAST: Duration = Duration::from_hours(1);
 
 impl Forecast {
-    /// Of a request with `prompt_tokens` tokens, `warm_tokens` of which are likely in the prefix cache.
-    pub(crate) fn of(load: &BackendLoad, prompt_tokens: u32, warm_tokens: u32) -> Self {
+    /// Of a request with `prompt_tokens` tokens, `warm_tokens` of which are likely in the prefix cache, behind others with
+    /// `waiting_tokens`: those that were sent there and are not answered, whether the engine has seen them yet or not.
+    pub(crate) fn of(load: &BackendLoad, prompt_tokens: u32, warm_tokens: u32, waiting_tokens: u64) -> Self {
         let Some(engine) = &load.engine else { return Self { ttft: None, needs_preemption: false } };
         let own = uncached(engine, prompt_tokens, warm_tokens);
         let compute = engine.prefill_tokens_per_second.filter(|rate| *rate > 0.0).map(|rate| {
-            let tokens = engine.queued_prompt_tokens as f64 + own;
+            let before = engine.queued_prompt_tokens.max(cold(engine, waiting_tokens));
+            let tokens = before as f64 + own;
             tokens / rate
         });
         let place = if load.num_running >= engine.max_num_seqs && engine.requests_per_second > 0.0 {
@@ -37,6 +39,11 @@ impl Forecast {
         let num_blocks = (own / f64::from(engine.block_tokens.max(1))).ceil();
         Self { ttft, needs_preemption: num_blocks > f64::from(engine.num_free_blocks) }
     }
+}
+
+/// Of tokens that wait, as many as usually are in no cache.
+fn cold(engine: &EngineState, tokens: u64) -> u64 {
+    (tokens as f64 * (1.0 - engine.prefix_hit_rate.clamp(0.0, 1.0))) as u64
 }
 
 /// Tokens of a prompt that must be computed: a warm session's new ones, else as many as usual.
@@ -71,7 +78,7 @@ mod tests {
 
     fn forecast(engine: EngineState, num_running: u32, prompt_tokens: u32, warm_tokens: u32) -> Forecast {
         let load = BackendLoad { num_running, num_waiting: 5, kv_cache_usage: None, engine: Some(engine) };
-        Forecast::of(&load, prompt_tokens, warm_tokens)
+        Forecast::of(&load, prompt_tokens, warm_tokens, 0)
     }
 
     #[test]
@@ -80,6 +87,19 @@ mod tests {
         // Of a warm session only what is new.
         assert_eq!(forecast(engine(), 0, 200, 100).ttft, Some(Duration::from_secs(1)));
         assert_eq!(forecast(engine(), 0, 200, 150).ttft, Some(Duration::from_millis(950)));
+    }
+
+    #[test]
+    fn what_was_sent_and_not_seen_by_the_engine_yet_counts_once() {
+        let load =
+            BackendLoad { num_running: 0, num_waiting: 0, kv_cache_usage: None, engine: Some(engine()) };
+        let ttft = |waiting| Forecast::of(&load, 200, 0, waiting).ttft;
+        assert_eq!(
+            ttft(1000),
+            Some(Duration::from_secs(1)),
+            "half of them are cached, and the queue has more"
+        );
+        assert_eq!(ttft(3800), Some(Duration::from_secs(2)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use spillway_types::{AnswerToken, GenerateEvent, TopLogprobs};
 
 use crate::books::Books;
 use crate::confidence::Signals;
+use crate::standing::Waiting;
 use crate::{BackendError, Confidence, TokenStream};
 
 type Event = Result<GenerateEvent, BackendError>;
@@ -20,6 +21,8 @@ pub(crate) struct Opened {
     stream: Option<TokenStream>,
     books: Books,
     told: Told,
+    /// Its place among those without a first content.
+    waiting: Option<Waiting>,
 }
 
 /// What the client is told of tokens.
@@ -33,11 +36,16 @@ pub(crate) enum Told {
 
 impl Opened {
     pub(crate) fn new(stream: TokenStream, books: Books, told: Told) -> Self {
-        Self { held: VecDeque::new(), stream: Some(stream), books, told }
+        Self { held: VecDeque::new(), stream: Some(stream), books, told, waiting: None }
     }
 
     pub(crate) fn books(&self) -> &Books {
         &self.books
+    }
+
+    /// Keeps a place among those that wait, until there is content.
+    pub(crate) fn waits(&mut self, waiting: Waiting) {
+        self.waiting = Some(waiting).filter(|_| self.books.ttft().is_none());
     }
 
     /// Reads on until the first content is there.
@@ -112,6 +120,9 @@ impl Stream for Opened {
                     let event = std::task::ready!(stream.as_mut().poll_next(ctx));
                     if let Some(event) = &event {
                         this.books.saw(event);
+                        if this.waiting.is_some() && this.books.ttft().is_some() {
+                            this.waiting = None;
+                        }
                     }
                     event
                 }

@@ -192,6 +192,7 @@ impl Shared {
                     snapshot: member.backend.snapshot(),
                     cooling_down: member.standing.breaker.closed_for(now),
                     measured_ttft: member.standing.ttft(),
+                    waiting_tokens: member.standing.waiting_tokens(),
                 })
             })
             .collect();

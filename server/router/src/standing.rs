@@ -32,6 +32,21 @@ pub(crate) struct Standing {
     pub(crate) breaker: Arc<Breaker>,
     /// Bits of the mean time to the first content, in seconds; 0 before the first.
     ttft: AtomicU64,
+    /// Prompt tokens of requests that were sent there and have no first content yet.
+    waiting_tokens: AtomicU64,
+}
+
+/// A request among those that wait for their first content. Dropping it ends the wait.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    standing: Arc<Standing>,
+    tokens: u64,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.standing.waiting_tokens.fetch_sub(self.tokens, Relaxed);
+    }
 }
 
 /// What is remembered of a route.
@@ -50,7 +65,11 @@ impl Memory {
         {
             return Arc::clone(standing);
         }
-        let standing = Arc::new(Standing { breaker: Breaker::new(*settings), ttft: AtomicU64::new(0) });
+        let standing = Arc::new(Standing {
+            breaker: Breaker::new(*settings),
+            ttft: AtomicU64::new(0),
+            waiting_tokens: AtomicU64::new(0),
+        });
         backends.insert(id.clone(), (*settings, Arc::clone(&standing)));
         standing
     }
@@ -78,6 +97,18 @@ impl Standing {
     pub(crate) fn ttft(&self) -> Option<Duration> {
         let seconds = f64::from_bits(self.ttft.load(Relaxed));
         (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
+    }
+
+    /// Counts a request from now on among those that wait: the next decision sees it before the engine does.
+    pub(crate) fn wait(self: &Arc<Self>, tokens: u32) -> Waiting {
+        let tokens = u64::from(tokens);
+        self.waiting_tokens.fetch_add(tokens, Relaxed);
+        Waiting { standing: Arc::clone(self), tokens }
+    }
+
+    /// Prompt tokens of the requests that wait.
+    pub(crate) fn waiting_tokens(&self) -> u64 {
+        self.waiting_tokens.load(Relaxed)
     }
 
     /// Takes in a measurement. Two at once may lose one, which a mean bears.
