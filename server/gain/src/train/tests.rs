@@ -1,3 +1,5 @@
+//! Trainings on made-up logs.
+
 use super::*;
 use crate::random::Random;
 

@@ -1,3 +1,5 @@
+//! Models as bytes, whole and damaged.
+
 use super::*;
 
 fn model() -> GainModel {
