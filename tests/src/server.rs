@@ -112,10 +112,23 @@ impl Server {
     ///
     /// As [`Server::start`].
     pub async fn start_in(surroundings: &Surroundings<'_>, model: &OsStr, flags: &[&str]) -> Self {
+        let model = [OsStr::new("--model"), model];
+        let flags = flags.iter().map(OsStr::new);
+        Self::start_as(surroundings, model.into_iter().chain(flags)).await
+    }
+
+    /// The same, with these arguments of `serve` and no others but for the port and the form of the log.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::start`].
+    pub async fn start_as(
+        surroundings: &Surroundings<'_>,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Self {
         let (output, input) = std::io::pipe().expect("a pipe");
         let mut command = Command::new(binary());
-        command.arg("serve").args([OsStr::new("--model"), model]);
-        command.args(["--port", "0", "--log-format", "json"]).args(flags);
+        command.args(["serve", "--port", "0", "--log-format", "json"]).args(arguments);
         command.stdin(Stdio::null()).stderr(input).kill_on_drop(true);
         command.env_remove("SPILLWAY_API_KEY").envs(surroundings.environment.iter().copied());
         let child = command.spawn().expect("the binary starts");

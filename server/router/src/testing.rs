@@ -172,6 +172,7 @@ pub(crate) fn upstream(class: ErrorClass, retry_after_ms: Option<u64>) -> Backen
         retry_after: retry_after_ms.map(Duration::from_millis),
         request_id: None,
         progress: Progress::NothingSent,
+        usage: None,
     })
 }
 

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use spillway_types::Usage;
+
 use crate::BackendId;
 
 /// An error of a server that is not ours.
@@ -27,6 +29,8 @@ pub struct UpstreamError {
     pub request_id: Option<String>,
     /// Whether the client has seen any part of the answer.
     pub progress: Progress,
+    /// The tokens that its provider bills all the same, where it told them.
+    pub usage: Option<Usage>,
 }
 
 /// Whether any content of an answer was handed over before it broke off.

@@ -328,9 +328,10 @@ impl Answer {
         };
         let usage = usage::usage(counted.ok_or_else(missing_usage)?);
         let held = Held { num_calls: self.num_calls, json: self.json };
-        let finish = stop::finish_reason(reason, held)?;
+        let finish = stop::finish_reason(reason, held).map_err(|fault| fault.billed(usage))?;
         if finish == FinishReason::Stop && self.told == Told::Nothing && usage.completion_tokens == 0 {
-            return Err(Fault::new(ErrorClass::EmptyAnswer, "answer_empty", "the answer has no content"));
+            let empty = Fault::new(ErrorClass::EmptyAnswer, "answer_empty", "the answer has no content");
+            return Err(empty.billed(usage));
         }
         let stop = match reason {
             StopReason::StopSequence => self.reading.only_stop.clone().map(StopMatch::Text),

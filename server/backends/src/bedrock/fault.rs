@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use spillway_router::{BackendError, BackendId, ErrorClass, Progress, UpstreamError};
+use spillway_types::Usage;
 
 /// A request that Bedrock cannot honour.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(super) struct Fault {
     pub(super) status: Option<u16>,
     pub(super) retry_after: Option<Duration>,
     pub(super) request_id: Option<String>,
+    /// What is billed all the same.
+    pub(super) usage: Option<Usage>,
 }
 
 impl Fault {
@@ -46,7 +49,13 @@ impl Fault {
             status: None,
             retry_after: None,
             request_id: None,
+            usage: None,
         }
+    }
+
+    /// One of a call that was computed to its end, and is billed.
+    pub(super) fn billed(self, usage: Usage) -> Self {
+        Self { usage: Some(usage), ..self }
     }
 
     /// As the router wants it.
@@ -60,6 +69,7 @@ impl Fault {
             retry_after: self.retry_after,
             request_id: self.request_id,
             progress,
+            usage: self.usage,
         })
     }
 }

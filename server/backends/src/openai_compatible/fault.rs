@@ -56,6 +56,7 @@ impl Fault {
             retry_after: self.retry_after,
             request_id: self.request_id,
             progress,
+            usage: None,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::executor::block_on;
-use spillway_types::Usd;
+use spillway_types::{Usage, Usd};
 
 use crate::testing::{
     Act, FakeBackend, FakeLedger, World, answer, delta, locked, private, standard, told, upstream,
@@ -160,6 +160,22 @@ fn a_stream_that_breaks_after_content_is_told_and_paid_for_and_never_switched() 
     assert_eq!(world.num_calls(), [1, 0]);
     // 100 of prompt, and twelve letters are three tokens.
     assert_eq!(world.ledger.lines(), ["1 far serve upstream_connection_lost 0.103"]);
+}
+
+#[test]
+fn a_failure_that_its_provider_bills_is_charged_at_what_it_told() {
+    let billed = match upstream(ErrorClass::EmptyAnswer, None) {
+        BackendError::Upstream(error) => {
+            let usage = Some(Usage { prompt_tokens: 7, ..Usage::default() });
+            BackendError::Upstream(UpstreamError { usage, ..error })
+        }
+        other => other,
+    };
+    let far = FakeBackend::far("far").acting([Act::Stream(vec![Err(billed)])]);
+    let world = World::new([far], |_, _| {});
+    assert_eq!(world.ask(&standard("a")), "far only-candidate: well");
+    let expected = ["1 far serve upstream_empty_answer 0.007", "2 far serve answered 0.103"];
+    assert_eq!(world.ledger.lines(), expected);
 }
 
 #[test]
