@@ -165,9 +165,9 @@ fn num_tokens(value: &Value) -> u32 {
 /// The last text of the conversation.
 fn last_text(request: &Value) -> &str {
     let messages = request["messages"].as_array().map_or(&[][..], Vec::as_slice);
-    let blocks =
+    let mut blocks =
         messages.iter().rev().flat_map(|message| message["content"].as_array().into_iter().flatten().rev());
-    blocks.filter_map(|block| block["text"].as_str()).next().unwrap_or_default()
+    blocks.find_map(|block| block["text"].as_str()).unwrap_or_default()
 }
 
 fn words(text: &str) -> Vec<String> {

@@ -107,12 +107,9 @@ impl Exchange<'_> {
         let num_before = self.state.count(&operation.model);
         let is_over = named.num_times.is_some_and(|num_times| num_before >= num_times);
         let behaviour = if is_over { Behaviour::Plain } else { named.behaviour };
-        let body: Value = match serde_json::from_slice(&request.body) {
-            Ok(body) => body,
-            Err(_) => {
-                let refusal = Refusal::named("validation").expect("it is a kind");
-                return self.refuse(&operation, &refusal).await;
-            }
+        let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
+            let refusal = Refusal::named("validation").expect("it is a kind");
+            return self.refuse(&operation, &refusal).await;
         };
         let answer = Answer::to(&body, &behaviour, &self.request_id);
         match &behaviour {
@@ -230,14 +227,13 @@ impl Exchange<'_> {
             "metrics": {"latencyMs": 1},
         });
         let mut end = CallEnd::Complete;
+        let holds = matches!(behaviour, Behaviour::Silent(_) | Behaviour::SilentEnd);
+        if holds && self.holds().await == Next::Close {
+            self.end(operation, usage, CallEnd::Cancelled);
+            return Ok(Next::Close);
+        }
         match behaviour {
             Behaviour::Exception(refusal, _) => return self.refuse(operation, refusal).await,
-            Behaviour::Silent(_) | Behaviour::SilentEnd => {
-                if self.holds().await == Next::Close {
-                    self.end(operation, usage, CallEnd::Cancelled);
-                    return Ok(Next::Close);
-                }
-            }
             Behaviour::Reset(_) | Behaviour::Truncated(_) | Behaviour::Cut => {
                 self.end(operation, usage, CallEnd::Broken);
                 let half = &body.to_string().into_bytes()[..40];

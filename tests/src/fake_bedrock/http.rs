@@ -36,14 +36,15 @@ impl Request {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// Reads one; `None` if the client has left.
+    /// Reads one; `None` if the client has left, or speaks something else: TLS, say.
     pub(super) async fn read(socket: &mut TcpStream) -> io::Result<Option<Self>> {
         let mut bytes = Vec::new();
         let head_len = loop {
             if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
                 break end + 4;
             }
-            if bytes.len() > MAX_HEAD_BYTES || socket.read_buf(&mut bytes).await? == 0 {
+            let is_http = bytes.first().is_none_or(u8::is_ascii_uppercase);
+            if !is_http || bytes.len() > MAX_HEAD_BYTES || socket.read_buf(&mut bytes).await? == 0 {
                 return Ok(None);
             }
         };
@@ -75,9 +76,9 @@ impl Response {
     pub(super) async fn write(&self, socket: &mut TcpStream, request_id: &str) -> io::Result<()> {
         let mut head = head(self.status, request_id);
         for (name, value) in &self.headers {
-            head += &format!("{name}: {value}\r\n");
+            head.extend([name, ": ", value, "\r\n"]);
         }
-        head += &format!("content-length: {}\r\n\r\n", self.body.len());
+        head.extend(["content-length: ", &self.body.len().to_string(), "\r\n\r\n"]);
         socket.write_all(head.as_bytes()).await?;
         socket.write_all(&self.body).await
     }

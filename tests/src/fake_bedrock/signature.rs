@@ -62,7 +62,7 @@ fn signature(request: &Request, signed: &Signed<'_>) -> Option<String> {
     let mut headers = String::new();
     for name in &signed.headers {
         let value = request.header(name)?.split_whitespace().collect::<Vec<_>>().join(" ");
-        headers += &format!("{name}:{value}\n");
+        headers.extend([name, ":", &value, "\n"]);
     }
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
     let canonical = format!(
@@ -104,7 +104,8 @@ fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).expect("it is below 16");
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]

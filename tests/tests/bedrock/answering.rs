@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use spillway_backends::{BedrockConfig, BedrockDelivery as Delivery};
+use spillway_backends::{BedrockConfig, BedrockDelivery};
 use spillway_router::Backend;
 use spillway_tests::{CallEnd, FakeBedrock};
 use spillway_types::{
@@ -23,7 +23,7 @@ async fn text_and_usage_come_as_the_model_gave_them_by_both_ways() {
         let call = fake.calls().pop().expect("it was called");
         assert_eq!(
             (call.usage, call.end, call.is_stream),
-            (usage, CallEnd::Complete, delivery == Delivery::Stream)
+            (usage, CallEnd::Complete, delivery == BedrockDelivery::Stream)
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spillway_backends::{BedrockConfig, BedrockDelivery as Delivery, BedrockTimeouts};
+use spillway_backends::{BedrockConfig, BedrockDelivery, BedrockTimeouts};
 use spillway_router::ErrorClass;
 use spillway_tests::FakeBedrock;
 
@@ -28,7 +28,7 @@ const TOLD: [(&str, &str); 16] = [
     ("clock-skew", "Credentials InvalidSignatureException"),
 ];
 
-async fn outcome(fake: &FakeBedrock, model: &str, delivery: Delivery) -> Outcome {
+async fn outcome(fake: &FakeBedrock, model: &str, delivery: BedrockDelivery) -> Outcome {
     let config = BedrockConfig { delivery, ..target(fake, model) };
     Outcome::of(&backend(config).await, ask("hello there")).await
 }
@@ -54,7 +54,7 @@ async fn every_error_in_a_stream_has_its_class_before_and_after_content() {
     for (kind, expected) in TOLD {
         for (moment, progress) in [("before", "NothingSent"), ("after", "ContentSent")] {
             let model = format!("fake.{kind}-frame-{moment}");
-            let outcome = outcome(&fake, &model, Delivery::Stream).await;
+            let outcome = outcome(&fake, &model, BedrockDelivery::Stream).await;
             assert_eq!(outcome.failure(), format!("{expected} {progress}"), "{model}");
             assert!(outcome.upstream().request_id.is_some());
         }
@@ -69,7 +69,7 @@ async fn when_to_come_back_is_told_in_milliseconds_or_seconds() {
         ("fake.throttle-http-wait", Some(Duration::from_millis(1500))),
         ("fake.unavailable-http-wait-seconds", Some(Duration::from_secs(2))),
     ] {
-        let outcome = outcome(&fake, model, Delivery::Stream).await;
+        let outcome = outcome(&fake, model, BedrockDelivery::Stream).await;
         assert_eq!(outcome.upstream().retry_after, expected, "{model}");
     }
 }
@@ -95,12 +95,12 @@ async fn broken_answers_are_told_from_each_other_and_never_end_well() {
         ("fake.stop-tool_use", "MalformedOutput tool_use_without_call ContentSent"),
         ("fake.stop-bored", "Malformed unknown_stop_reason ContentSent"),
     ] {
-        assert_eq!(outcome(&fake, model, Delivery::Stream).await.failure(), expected, "{model}");
+        assert_eq!(outcome(&fake, model, BedrockDelivery::Stream).await.failure(), expected, "{model}");
     }
     // What the kernel had not handed on when the connection broke is lost, so content may or may not have come.
-    let reset = outcome(&fake, "fake.reset-after", Delivery::Stream).await;
+    let reset = outcome(&fake, "fake.reset-after", BedrockDelivery::Stream).await;
     assert_eq!(reset.upstream().class, ErrorClass::ConnectionLost);
-    let page = outcome(&fake, "fake.html", Delivery::Stream).await;
+    let page = outcome(&fake, "fake.html", BedrockDelivery::Stream).await;
     assert_eq!(page.upstream().class, ErrorClass::Malformed);
 }
 
@@ -118,7 +118,7 @@ async fn broken_answers_in_one_body_are_told_before_anything_is_sent() {
         ("fake.bad-gateway", "Unavailable http_502"),
         ("fake.stop-malformed_tool_use", "MalformedOutput malformed_tool_use"),
     ] {
-        let outcome = outcome(&fake, model, Delivery::Whole).await;
+        let outcome = outcome(&fake, model, BedrockDelivery::Whole).await;
         assert_eq!(outcome.failure(), format!("{expected} NothingSent"), "{model}");
     }
 }
@@ -133,28 +133,28 @@ async fn silence_ends_a_call_by_the_timeout_that_it_breaks() {
     for (model, delivery, timeouts, expected) in [
         (
             "fake.silent-headers",
-            Delivery::Stream,
+            BedrockDelivery::Stream,
             first_token,
             "FirstTokenTimeout first_token_timeout NothingSent",
         ),
         (
             "fake.silent-before",
-            Delivery::Stream,
+            BedrockDelivery::Stream,
             first_token,
             "FirstTokenTimeout first_token_timeout NothingSent",
         ),
         (
             "fake.silent-headers",
-            Delivery::Whole,
+            BedrockDelivery::Whole,
             first_token,
             "FirstTokenTimeout first_token_timeout NothingSent",
         ),
-        ("fake.silent-after", Delivery::Stream, idle, "IdleTimeout idle_timeout ContentSent"),
-        ("fake.silent-end", Delivery::Stream, idle, "MissingEnd metadata_missing ContentSent"),
-        ("fake.silent-headers", Delivery::Stream, total, "TotalTimeout total_timeout NothingSent"),
-        ("fake.silent-after", Delivery::Stream, total, "TotalTimeout total_timeout ContentSent"),
-        ("fake.drip-5", Delivery::Stream, total, "TotalTimeout total_timeout ContentSent"),
-        ("fake.silent-headers", Delivery::Whole, total, "TotalTimeout total_timeout NothingSent"),
+        ("fake.silent-after", BedrockDelivery::Stream, idle, "IdleTimeout idle_timeout ContentSent"),
+        ("fake.silent-end", BedrockDelivery::Stream, idle, "MissingEnd metadata_missing ContentSent"),
+        ("fake.silent-headers", BedrockDelivery::Stream, total, "TotalTimeout total_timeout NothingSent"),
+        ("fake.silent-after", BedrockDelivery::Stream, total, "TotalTimeout total_timeout ContentSent"),
+        ("fake.drip-5", BedrockDelivery::Stream, total, "TotalTimeout total_timeout ContentSent"),
+        ("fake.silent-headers", BedrockDelivery::Whole, total, "TotalTimeout total_timeout NothingSent"),
     ] {
         let config = BedrockConfig { delivery, timeouts, ..target(&fake, model) };
         let outcome = Outcome::of(&backend(config).await, ask("hello there")).await;

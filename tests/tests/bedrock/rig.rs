@@ -6,8 +6,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use futures::StreamExt;
 use spillway_backends::{
-    BedrockBackend, BedrockConfig, BedrockCredentials, BedrockDelivery as Delivery, BedrockModel,
-    BedrockTimeouts,
+    BedrockBackend, BedrockConfig, BedrockCredentials, BedrockDelivery, BedrockModel, BedrockTimeouts,
 };
 use spillway_router::{Backend, BackendError, BackendId, TokenStream, UpstreamError};
 use spillway_tests::FakeBedrock;
@@ -22,7 +21,7 @@ pub(crate) const AMPLE: Duration = Duration::from_secs(30);
 pub(crate) const SHORT: Duration = Duration::from_millis(80);
 
 /// Both ways in which answers come.
-pub(crate) const DELIVERIES: [Delivery; 2] = [Delivery::Stream, Delivery::Whole];
+pub(crate) const DELIVERIES: [BedrockDelivery; 2] = [BedrockDelivery::Stream, BedrockDelivery::Whole];
 
 /// Credentials from given keys.
 pub(crate) fn keys(id: &str, secret: &str, session_token: Option<&str>) -> BedrockCredentials {

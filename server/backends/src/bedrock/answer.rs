@@ -247,11 +247,11 @@ impl Answer {
         }
         let block = match delta {
             ContentBlockDelta::Text(_) if self.json == ForcedJson::NotAsked => Block::Text,
-            ContentBlockDelta::Text(_) | ContentBlockDelta::Citation(_) => Block::Aside,
             ContentBlockDelta::ReasoningContent(_) => Block::Reasoning,
             ContentBlockDelta::ToolUse(_) => return Err(out_of_order("arguments come before their call")),
             ContentBlockDelta::Image(_) => return Err(unsupported("a picture")),
             ContentBlockDelta::ToolResult(_) => return Err(unsupported("a tool's result")),
+            // Text beside forced JSON, sources of a text, and what AWS will think of next.
             _ => Block::Aside,
         };
         self.insert(index, block)?;

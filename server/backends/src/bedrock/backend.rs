@@ -87,7 +87,7 @@ impl BedrockBackend {
         let deadlines = Deadlines::new(&self.config.timeouts);
         let (deadline, late) = deadlines.first();
         let sent = timeout_at(deadline, call.for_stream(&self.client).send()).await;
-        let answer = sent.map_err(|_| late)?.map_err(|error| refused(&mut lease, errors::of_call(error)))?;
+        let answer = sent.map_err(|_| late)?.map_err(|error| refused(&mut lease, errors::of_call(&error)))?;
         let request_id = answer.request_id().map(ToOwned::to_owned);
         let reading = Answer::new(call.reading);
         Ok(AnswerStream::new(answer.stream, reading, deadlines, request_id, lease).into_stream())
@@ -97,7 +97,7 @@ impl BedrockBackend {
         let deadlines = Deadlines::new(&self.config.timeouts);
         let (deadline, late) = deadlines.first();
         let sent = timeout_at(deadline, call.for_whole(&self.client).send()).await;
-        let answer = sent.map_err(|_| late)?.map_err(|error| refused(&mut lease, errors::of_call(error)))?;
+        let answer = sent.map_err(|_| late)?.map_err(|error| refused(&mut lease, errors::of_call(&error)))?;
         let request_id = answer.request_id().map(ToOwned::to_owned);
         let told = whole::events(answer)
             .and_then(|events| stream::of_whole(events, Answer::new(call.reading), lease));

@@ -155,9 +155,9 @@ impl Default for BedrockTimeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(3),
-            first_token: Duration::from_secs(120),
-            idle: Duration::from_secs(60),
-            total: Duration::from_secs(900),
+            first_token: Duration::from_mins(2),
+            idle: Duration::from_mins(1),
+            total: Duration::from_mins(15),
         }
     }
 }
@@ -303,6 +303,9 @@ impl BedrockConfig {
 mod tests {
     use super::*;
 
+    /// Breaks a config.
+    type Breakage = fn(&mut BedrockConfig);
+
     fn config() -> BedrockConfig {
         let model = BedrockModel::parse("eu.anthropic.claude-haiku-4-5-20251001-v1:0").expect("a model");
         BedrockConfig::new(BackendId::new("haiku"), "eu-central-1", model)
@@ -311,7 +314,7 @@ mod tests {
     #[test]
     fn each_impossible_value_is_named_with_its_limit() {
         assert_eq!(config().check(), Ok(()));
-        let broken: [(fn(&mut BedrockConfig), &str); 5] = [
+        let broken: [(Breakage, &str); 5] = [
             (
                 |config| config.region = "Frankfurt".into(),
                 "region `Frankfurt` of backend `haiku` is no region of AWS: write it as `eu-central-1`",

@@ -39,14 +39,16 @@ const TOO_LONG: [&str; 9] = [
 const NO_MODEL: [&str; 3] = ["model identifier is invalid", "on-demand throughput isn", "inference profile"];
 
 /// An error before the answer began, or of an answer that comes in one body.
-pub(super) fn of_call<E>(error: SdkError<E, HttpResponse>) -> Fault
+pub(super) fn of_call<E>(error: &SdkError<E, HttpResponse>) -> Fault
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     let request_id = error.raw_response().and_then(RequestId::request_id).map(ToOwned::to_owned);
     let status = error.raw_response().map(|response| response.status().as_u16());
     let retry_after = error.raw_response().and_then(retry_after);
-    let fault = match &error {
+    let fault = match error {
+        // A good status with a body that has another form.
+        SdkError::ServiceError(_) if status.is_some_and(|status| status < 300) => not_readable(),
         SdkError::ServiceError(context) => {
             let told = context.err();
             of_service(told.code().unwrap_or_default(), status, told.message().unwrap_or_default())
@@ -55,14 +57,16 @@ where
         SdkError::TimeoutError(_) => {
             Fault::new(ErrorClass::Connect, "connect_timeout", "no connection in time")
         }
-        SdkError::ResponseError(_) if is_transport(&error) => lost(),
-        SdkError::ResponseError(_) => {
-            Fault::new(ErrorClass::Malformed, "answer_not_readable", "the answer is not Bedrock's JSON")
-        }
+        SdkError::ResponseError(_) if is_transport(error) => lost(),
+        SdkError::ResponseError(_) => not_readable(),
         // The only one left is that the SDK could not build the request.
         _ => Fault::new(ErrorClass::Internal, "request_not_built", "the SDK could not build the request"),
     };
     Fault { status, retry_after, request_id, ..fault }
+}
+
+fn not_readable() -> Fault {
+    malformed("answer_not_readable", "the answer is not Bedrock's JSON")
 }
 
 /// An error in the middle of a stream.

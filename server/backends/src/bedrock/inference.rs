@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use aws_sdk_bedrockruntime::types::InferenceConfiguration;
 use serde_json::{Map, Value, json};
 use spillway_router::BackendId;
-use spillway_types::{GenerateRequest, RandomSampling, Sampling, SamplingParams};
+use spillway_types::{GenerateRequest, GivenSampling, SamplingParams};
 
 use super::config::BedrockConfig;
 use super::fault::Refusal;
@@ -25,10 +25,6 @@ const MIN_ROOM_TOKENS: u32 = 1024;
 pub(super) fn refuse_unknown(request: &GenerateRequest) -> Result<(), Refusal> {
     let params = &request.params;
     let constraints = &params.constraints;
-    let min_p = match params.sampling {
-        Sampling::Greedy => None,
-        Sampling::Random(random) => random.min_p(),
-    };
     let unknown = [
         ("n", params.n > NonZeroU32::MIN),
         ("logprobs", params.logprobs.is_some()),
@@ -38,7 +34,8 @@ pub(super) fn refuse_unknown(request: &GenerateRequest) -> Result<(), Refusal> {
         ("logit_bias", !constraints.bias.is_empty()),
         ("allowed_token_ids", constraints.allowed.is_some()),
         ("bad_words", !constraints.bad_words.is_empty()),
-        ("min_p", min_p.is_some()),
+        ("seed", params.given.seed.is_some()),
+        ("min_p", params.given.min_p.is_some_and(|min_p| min_p > 0.0)),
         ("min_tokens", params.min_tokens > 0),
         ("stop_token_ids", !params.stop_tokens.is_empty()),
         ("include_stop_str_in_output", params.include_stop),
@@ -74,7 +71,8 @@ pub(super) fn max_tokens(
     wanted.min(most).min(room).min(i32::MAX as u32)
 }
 
-/// How tokens are chosen and where they stop.
+/// How tokens are chosen and where they stop. What the client did not say is left to the model's own defaults there: those
+/// of the model served here are another's.
 pub(super) fn inference(
     backend: &BackendId,
     params: &SamplingParams,
@@ -86,19 +84,22 @@ pub(super) fn inference(
         return Err(Refusal::new("stop", message));
     }
     let stop = (!params.stop.is_empty()).then(|| params.stop.clone());
-    let config = InferenceConfiguration::builder().max_tokens(max_tokens as i32).set_stop_sequences(stop);
-    let config = match (params.sampling, rule) {
-        (Sampling::Greedy, SamplingRule::Free) => config.temperature(0.0),
-        (Sampling::Random(random), SamplingRule::Free) => {
-            config.temperature(clamped(backend, random.temperature())).set_top_p(random.top_p())
-        }
-        (Sampling::Greedy, SamplingRule::Fixed) => return Err(fixed(0.0)),
-        (Sampling::Random(random), SamplingRule::Fixed) => {
-            check_thinking(random)?;
-            config.set_top_p(random.top_p())
+    let given = &params.given;
+    let temperature = match rule {
+        SamplingRule::Free => given.temperature.map(|temperature| clamped(backend, temperature)),
+        SamplingRule::Fixed => {
+            check_thinking(given)?;
+            None
         }
     };
-    Ok(config.build())
+    // The whole of it is no cut, and newer models refuse it beside a temperature.
+    let top_p = given.top_p.filter(|top_p| *top_p < 1.0);
+    Ok(InferenceConfiguration::builder()
+        .max_tokens(max_tokens as i32)
+        .set_stop_sequences(stop)
+        .set_temperature(temperature)
+        .set_top_p(top_p)
+        .build())
 }
 
 /// A temperature that Converse takes. OpenAI's goes to 2, and above 1 there is no more to be had here.
@@ -110,31 +111,28 @@ fn clamped(backend: &BackendId, temperature: f32) -> f32 {
     temperature
 }
 
-fn check_thinking(random: RandomSampling) -> Result<(), Refusal> {
-    if (random.temperature() - 1.0).abs() > f32::EPSILON {
-        return Err(fixed(random.temperature()));
+fn check_thinking(given: &GivenSampling) -> Result<(), Refusal> {
+    if let Some(temperature) =
+        given.temperature.filter(|temperature| (temperature - 1.0).abs() > f32::EPSILON)
+    {
+        let message = format!("`temperature` is {temperature}, must be 1 where this model thinks first");
+        return Err(Refusal::new("temperature", message));
     }
-    if let Some(top_p) = random.top_p().filter(|top_p| *top_p < MIN_THINKING_TOP_P) {
+    if let Some(top_p) = given.top_p.filter(|top_p| *top_p < MIN_THINKING_TOP_P) {
         let message = format!("`top_p` is {top_p}, must be from 0.95 to 1 where this model thinks first");
         return Err(Refusal::new("top_p", message));
     }
     Ok(())
 }
 
-fn fixed(temperature: f32) -> Refusal {
-    let message = format!("`temperature` is {temperature}, must be 1 where this model thinks first");
-    Refusal::new("temperature", message)
-}
-
 /// Adds `top_k` to the model's own fields.
 pub(super) fn add_top_k(
     fields: &mut Map<String, Value>,
-    sampling: Sampling,
+    given: &GivenSampling,
     traits: &Traits,
     rule: SamplingRule,
 ) -> Result<(), Refusal> {
-    let Sampling::Random(random) = sampling else { return Ok(()) };
-    let Some(top_k) = random.top_k() else { return Ok(()) };
+    let Some(top_k) = given.top_k else { return Ok(()) };
     let Some(field) = traits.top_k.filter(|_| rule == SamplingRule::Free) else {
         return Err(Refusal::new("top_k", "this model does not know `top_k`: leave it out"));
     };

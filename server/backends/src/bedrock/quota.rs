@@ -12,7 +12,7 @@ use std::time::Duration;
 use spillway_engine::Clock;
 
 /// What the quota is counted over.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 /// The quota of one target.
 pub(super) struct TokenQuota {

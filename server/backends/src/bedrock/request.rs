@@ -91,7 +91,7 @@ impl Call {
         let prompt_tokens = estimate(chat, &request.format);
         let max_tokens = inference::max_tokens(params, config, &thinking, prompt_tokens);
         let mut fields = thinking.fields;
-        inference::add_top_k(&mut fields, params.sampling, traits, thinking.sampling)?;
+        inference::add_top_k(&mut fields, &params.given, traits, thinking.sampling)?;
         let only_stop = match params.stop.as_slice() {
             [stop] => Some(stop.clone()),
             _ => None,

@@ -33,14 +33,13 @@ pub(super) fn finish_reason(reason: &StopReason, held: Held) -> Result<FinishRea
         {
             Err(broken("answer_tool_not_called", "the model did not answer in JSON"))
         }
-        // Some models say so although they call.
-        StopReason::EndTurn => Ok(calls_or_stop),
         StopReason::StopSequence => Ok(FinishReason::Stop),
         StopReason::MaxTokens | StopReason::ModelContextWindowExceeded => Ok(FinishReason::Length),
         StopReason::ToolUse if held.num_calls == 0 && held.json != ForcedJson::Given => {
             Err(broken("tool_use_without_call", "the model said that it calls a function and called none"))
         }
-        StopReason::ToolUse => Ok(calls_or_stop),
+        // Some models say that the turn is over although they call.
+        StopReason::EndTurn | StopReason::ToolUse => Ok(calls_or_stop),
         StopReason::ContentFiltered | StopReason::GuardrailIntervened => Ok(FinishReason::ContentFilter),
         StopReason::MalformedModelOutput => {
             Err(broken("malformed_model_output", "the model's output could not be read by Bedrock"))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use expect_test::{Expect, expect};
 use spillway_types::{
     ChatMessage, GenerateRequest, Image, ImageFormat, JsonSchema, JsonText, OutputFormat, PlacedImage,
-    ReasoningEffort, ReasoningPart, Role, Sampling, Tool, ToolChoice, ToolUse,
+    ReasoningEffort, ReasoningPart, Role, Tool, ToolChoice, ToolUse,
 };
 
 use super::canned::{body_of, chat, prompt_of, target, user};
@@ -122,7 +122,9 @@ async fn json_is_asked_for_by_the_models_field_or_by_a_tool() {
 #[tokio::test]
 async fn sampling_is_in_its_fields_and_a_high_temperature_is_lowered() {
     let mut request = chat(vec![user("Hi")]);
-    request.params.sampling = Sampling::new(1.5, NonZeroU32::new(40), 0.5, 0.0).expect("they are in range");
+    request.params.given.temperature = Some(1.5);
+    request.params.given.top_p = Some(0.5);
+    request.params.given.top_k = NonZeroU32::new(40);
     request.params.stop = vec!["END".to_owned(), "STOP".to_owned()];
     request.params.max_tokens = NonZeroU32::new(77);
     let config = BedrockConfig { service_tier: Some(ServiceTier::Flex), ..target(CLAUDE) };

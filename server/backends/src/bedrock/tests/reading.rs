@@ -320,7 +320,7 @@ async fn check_with(config: BedrockConfig, request: GenerateRequest, answer: &st
 }
 
 fn lines(told: &[String]) -> String {
-    told.iter().map(|line| format!("{line}\n")).collect()
+    told.join("\n") + "\n"
 }
 
 /// Everything that is told of an answer, a line each.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use spillway_router::{Backend, BackendError, ErrorClass};
 use spillway_types::{
     ChatEnd, ChatMessage, GenerateRequest, Image, ImageFormat, JsonText, Penalties, PlacedImage, Prompt,
-    ReasoningEffort, Role, Sampling, Tool, ToolChoice, ToolUse, TopLogprobs, Truncation,
+    ReasoningEffort, Role, Seed, Tool, ToolChoice, ToolUse, TopLogprobs, Truncation,
 };
 
 use super::canned::{Canned, backend, chat, prompt_of, target, user};
@@ -15,20 +15,20 @@ use crate::bedrock::BedrockConfig;
 const CLAUDE: &str = "eu.anthropic.claude-haiku-4-5-20251001-v1:0";
 const LLAMA: &str = "us.meta.llama3-3-70b-instruct-v1:0";
 
+/// Asks for something.
+type Change = dyn Fn(&mut GenerateRequest);
+
 #[tokio::test]
 async fn fields_without_a_place_in_converse_are_refused_by_name() {
-    let sampling = |top_k: Option<u32>, min_p| {
-        let top_k = top_k.and_then(NonZeroU32::new);
-        Sampling::new(1.0, top_k, 1.0, min_p).expect("they are in range")
-    };
-    let changes: [(&str, &str, &dyn Fn(&mut GenerateRequest)); 17] = [
+    let changes: [(&str, &str, &Change); 18] = [
         (CLAUDE, "n", &|request| request.params.n = NonZeroU32::new(2).expect("2")),
         (CLAUDE, "logprobs", &|request| request.params.logprobs = Some(TopLogprobs::NONE)),
         (CLAUDE, "frequency_penalty", &|request| {
             request.params.penalties = Penalties::new(1.0, 0.5, 0.0).expect("they are in range");
         }),
         (CLAUDE, "bad_words", &|request| request.params.constraints.bad_words = vec!["no".to_owned()]),
-        (CLAUDE, "min_p", &|request| request.params.sampling = sampling(None, 0.1)),
+        (CLAUDE, "seed", &|request| request.params.given.seed = Some(Seed(1))),
+        (CLAUDE, "min_p", &|request| request.params.given.min_p = Some(0.1)),
         (CLAUDE, "min_tokens", &|request| request.params.min_tokens = 1),
         (CLAUDE, "include_stop_str_in_output", &|request| request.params.include_stop = true),
         (CLAUDE, "ignore_eos", &|request| request.params.ignore_eos = true),
@@ -38,15 +38,15 @@ async fn fields_without_a_place_in_converse_are_refused_by_name() {
         (CLAUDE, "chat_template_kwargs", &|request| {
             prompt_of(request).arguments = Some(JsonText::from_valid("{}"));
         }),
-        (LLAMA, "top_k", &|request| request.params.sampling = sampling(Some(5), 0.0)),
+        (LLAMA, "top_k", &|request| request.params.given.top_k = NonZeroU32::new(5)),
         (LLAMA, "tool_choice", &|request| {
-            prompt_of(request).tools = Some(tools(ToolChoice::Required, false))
+            prompt_of(request).tools = Some(tools(ToolChoice::Required, false));
         }),
         (LLAMA, "tools", &|request| prompt_of(request).tools = Some(tools(ToolChoice::Auto, true))),
         (LLAMA, "reasoning_effort", &|request| request.reasoning_effort = Some(ReasoningEffort::Low)),
         (CLAUDE, "temperature", &|request| {
             request.reasoning_effort = Some(ReasoningEffort::Low);
-            request.params.sampling = Sampling::Greedy;
+            request.params.given.temperature = Some(0.0);
         }),
     ];
     for (model, param, change) in changes {
