@@ -184,6 +184,9 @@ impl Translation<'_> {
             let name = names_by_id.get(id).copied().unwrap_or("a tool");
             let mut blocks = vec![text(format!("[Result of {name}:]"))];
             blocks.extend(said(&pieces)?);
+            if pieces.is_empty() {
+                blocks.push(text(NO_OUTPUT));
+            }
             return Ok((Content::Said, blocks));
         }
         let mut content = Vec::new();

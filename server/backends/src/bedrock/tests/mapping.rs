@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};
+use serde_json::Value;
 use spillway_types::{
     ChatMessage, GenerateRequest, Image, ImageFormat, JsonSchema, JsonText, OutputFormat, PlacedImage,
     ReasoningEffort, ReasoningPart, Role, Tool, ToolChoice, ToolUse,
@@ -31,22 +32,78 @@ async fn turns_alternate_whatever_the_client_sends() {
         ChatMessage::new(Role::Assistant, "?"),
         user("Three."),
     ];
-    check(target(CLAUDE), chat(messages), expect![[]]).await;
+    check(
+        target(CLAUDE),
+        chat(messages),
+        expect![[r#"
+        inferenceConfig: {"maxTokens":1024}
+        0 user: {"text":"(The conversation begins with your words.)"}
+        1 assistant: {"text":"Hello!"}
+        2 user: {"text":"One."}
+        2 user: {"text":"Two."}
+        3 assistant: {"text":"Yes"}
+        3 assistant: {"text":"?"}
+        4 user: {"text":"Three."}
+        system: {"text":"Be kind."}
+        system: {"text":"Be brief."}
+    "#]],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn calls_and_their_results_are_blocks_and_results_of_one_turn_stand_together() {
-    check(target(CLAUDE), with_tools(ToolChoice::Auto), expect![[]]).await;
+    check(target(CLAUDE), with_tools(ToolChoice::Auto), expect![[r#"
+        inferenceConfig: {"maxTokens":1024}
+        0 user: {"text":"Weather?"}
+        1 assistant: {"text":"I look."}
+        1 assistant: {"toolUse":{"input":{"city":"Bern"},"name":"get_weather","toolUseId":"call_1"}}
+        1 assistant: {"toolUse":{"input":{},"name":"now","toolUseId":"call_2"}}
+        2 user: {"toolResult":{"content":[{"text":"Sunny"}],"status":"success","toolUseId":"call_1"}}
+        2 user: {"toolResult":{"content":[{"text":"(no output)"}],"status":"success","toolUseId":"call_2"}}
+        2 user: {"text":"And tomorrow?"}
+        tool: {"description":"Tells the weather","inputSchema":{"json":{"properties":{"city":{"type":"string"}},"type":"object"}},"name":"get_weather"}
+        tool: {"inputSchema":{"json":{"properties":{},"type":"object"}},"name":"now"}
+        toolChoice: {"auto":{}}
+    "#]]).await;
 }
 
 #[tokio::test]
 async fn results_stand_alone_for_families_that_want_it() {
-    check(target(LLAMA), with_tools(ToolChoice::Auto), expect![[]]).await;
+    check(target(LLAMA), with_tools(ToolChoice::Auto), expect![[r#"
+        inferenceConfig: {"maxTokens":1024}
+        0 user: {"text":"Weather?"}
+        1 assistant: {"text":"I look."}
+        1 assistant: {"toolUse":{"input":{"city":"Bern"},"name":"get_weather","toolUseId":"call_1"}}
+        1 assistant: {"toolUse":{"input":{},"name":"now","toolUseId":"call_2"}}
+        2 user: {"toolResult":{"content":[{"text":"Sunny"}],"status":"success","toolUseId":"call_1"}}
+        2 user: {"toolResult":{"content":[{"text":"(no output)"}],"status":"success","toolUseId":"call_2"}}
+        3 assistant: {"text":"(I have the results.)"}
+        4 user: {"text":"And tomorrow?"}
+        tool: {"description":"Tells the weather","inputSchema":{"json":{"properties":{"city":{"type":"string"}},"type":"object"}},"name":"get_weather"}
+        tool: {"inputSchema":{"json":{"properties":{},"type":"object"}},"name":"now"}
+    "#]]).await;
 }
 
 #[tokio::test]
 async fn without_tools_to_call_the_calls_of_the_past_are_text() {
-    check(target(CLAUDE), with_tools(ToolChoice::None), expect![[]]).await;
+    check(
+        target(CLAUDE),
+        with_tools(ToolChoice::None),
+        expect![[r#"
+        inferenceConfig: {"maxTokens":1024}
+        0 user: {"text":"Weather?"}
+        1 assistant: {"text":"I look."}
+        1 assistant: {"text":"[I called get weather with {\"city\":\"Bern\"}]"}
+        1 assistant: {"text":"[I called now with {}]"}
+        2 user: {"text":"[Result of get weather:]"}
+        2 user: {"text":"Sunny"}
+        2 user: {"text":"[Result of now:]"}
+        2 user: {"text":"(no output)"}
+        2 user: {"text":"And tomorrow?"}
+    "#]],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -75,7 +132,18 @@ async fn pictures_keep_their_place_and_their_true_format() {
         ],
         ..user("First second")
     };
-    check(target(NOVA), chat(vec![message]), expect![[]]).await;
+    check(
+        target(NOVA),
+        chat(vec![message]),
+        expect![[r#"
+        inferenceConfig: {"maxTokens":1024}
+        0 user: {"image":{"format":"webp","source":{"bytes":"AQID"}}}
+        0 user: {"text":"First"}
+        0 user: {"image":{"format":"jpeg","source":{"bytes":"AQID"}}}
+        0 user: {"text":" second"}
+    "#]],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -90,7 +158,19 @@ async fn signed_thinking_goes_back_and_the_rest_of_it_does_not() {
             ChatMessage { reasoning: reasoning.clone(), ..ChatMessage::new(Role::Assistant, "Yes.") };
         vec![user("Really?"), answer, user("Why?")]
     };
-    check(target(CLAUDE), chat(messages()), expect![[]]).await;
+    check(
+        target(CLAUDE),
+        chat(messages()),
+        expect![[r#"
+        inferenceConfig: {"maxTokens":1024}
+        0 user: {"text":"Really?"}
+        1 assistant: {"reasoningContent":{"reasoningText":{"signature":"c2ln","text":"Hm."}}}
+        1 assistant: {"reasoningContent":{"redactedContent":"aGlkZGVu"}}
+        1 assistant: {"text":"Yes."}
+        2 user: {"text":"Why?"}
+    "#]],
+    )
+    .await;
     let body = body_of(target(NOVA), chat(messages())).await;
     assert_eq!(body["messages"][1]["content"].to_string(), r#"[{"text":"Yes."}]"#);
 }
@@ -104,12 +184,21 @@ async fn json_is_asked_for_by_the_models_field_or_by_a_tool() {
         schema: JsonText::from_valid(r#"{"type":"object","properties":{"name":{"type":"string"}}}"#),
         strict: true,
     });
-    check(target(CLAUDE), request.clone(), expect![[]]).await;
-    check(target(NOVA), request.clone(), expect![[]]).await;
+    check(target(CLAUDE), request.clone(), expect![[r#"
+        inferenceConfig: {"maxTokens":1024}
+        0 user: {"text":"Where?"}
+        outputConfig: {"textFormat":{"structure":{"jsonSchema":{"description":"Where it is","name":"a_city","schema":"{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"}}}"}},"type":"json_schema"}}
+    "#]]).await;
+    check(target(NOVA), request.clone(), expect![[r#"
+        inferenceConfig: {"maxTokens":1024}
+        0 user: {"text":"Where?"}
+        tool: {"description":"Where it is","inputSchema":{"json":{"properties":{"name":{"type":"string"}},"type":"object"}},"name":"a_city"}
+        toolChoice: {"tool":{"name":"a_city"}}
+    "#]]).await;
     // Beside tools of the client's, the answer is one call among others.
     prompt_of(&mut request).tools = Some(tools(ToolChoice::Auto));
     let body = body_of(target(NOVA), request).await;
-    let names: Vec<&serde_json::Value> =
+    let names: Vec<&Value> =
         (0..3).map(|tool| &body["toolConfig"]["tools"][tool]["toolSpec"]["name"]).collect();
     assert_eq!(names, ["get_weather", "now", "a_city"]);
     assert_eq!(body["toolConfig"]["toolChoice"].to_string(), r#"{"any":{}}"#);
@@ -128,7 +217,17 @@ async fn sampling_is_in_its_fields_and_a_high_temperature_is_lowered() {
     request.params.stop = vec!["END".to_owned(), "STOP".to_owned()];
     request.params.max_tokens = NonZeroU32::new(77);
     let config = BedrockConfig { service_tier: Some(ServiceTier::Flex), ..target(CLAUDE) };
-    check(config, request.clone(), expect![[]]).await;
+    check(
+        config,
+        request.clone(),
+        expect![[r#"
+        additionalModelRequestFields: {"top_k":40}
+        inferenceConfig: {"maxTokens":77,"stopSequences":["END","STOP"],"temperature":1.0,"topP":0.5}
+        0 user: {"text":"Hi"}
+        serviceTier: {"type":"flex"}
+    "#]],
+    )
+    .await;
     let body = body_of(target(NOVA), request).await;
     assert_eq!(body["additionalModelRequestFields"].to_string(), r#"{"inferenceConfig":{"topK":40}}"#);
 }
@@ -178,7 +277,16 @@ async fn thinking_is_asked_for_in_the_models_own_way() {
         fields(ReasoningStyle::Nova, ReasoningEffort::None, 0).await,
         fields(ReasoningStyle::Field, ReasoningEffort::High, 0).await,
     ];
-    expect![[]].assert_eq(&sent.join("\n"));
+    expect![[r#"
+        null {"effort":"low"} {"maxTokens":1024}
+        {"thinking":{"type":"adaptive"}} {"effort":"high"} {"maxTokens":1024}
+        null null {"maxTokens":1024}
+        {"thinking":{"budget_tokens":8192,"type":"enabled"}} null {"maxTokens":9216}
+        {"thinking":{"budget_tokens":1500,"type":"enabled"}} null {"maxTokens":3000}
+        {"reasoningConfig":{"maxReasoningEffort":"low","type":"enabled"}} null {"maxTokens":1024}
+        {"reasoningConfig":{"type":"disabled"}} null {"maxTokens":1024}
+        {"reasoning_effort":"high"} null {"maxTokens":1024}"#]]
+    .assert_eq(&sent.join("\n"));
 }
 
 fn tools(choice: ToolChoice) -> ToolUse {
@@ -216,6 +324,29 @@ fn with_tools(choice: ToolChoice) -> GenerateRequest {
 }
 
 async fn check(config: BedrockConfig, request: GenerateRequest, expected: Expect) {
-    let body = body_of(config, request).await;
-    expected.assert_eq(&(serde_json::to_string_pretty(&body).expect("it is JSON") + "\n"));
+    expected.assert_eq(&layout(&body_of(config, request).await));
+}
+
+/// A request's body, each block and each tool on a line of its own, blocks with the index of their turn.
+fn layout(body: &Value) -> String {
+    let mut lines = Vec::new();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    for (key, value) in body.as_object().expect("a request is an object") {
+        match key.as_str() {
+            "messages" => {
+                for (turn_idx, message) in list(value).iter().enumerate() {
+                    let role = message["role"].as_str().unwrap_or_default();
+                    let blocks = list(&message["content"]);
+                    lines.extend(blocks.iter().map(|block| format!("{turn_idx} {role}: {block}")));
+                }
+            }
+            "system" => lines.extend(list(value).iter().map(|block| format!("system: {block}"))),
+            "toolConfig" => {
+                lines.extend(list(&value["tools"]).iter().map(|tool| format!("tool: {}", tool["toolSpec"])));
+                lines.extend(value.get("toolChoice").map(|choice| format!("toolChoice: {choice}")));
+            }
+            _ => lines.push(format!("{key}: {value}")),
+        }
+    }
+    lines.join("\n") + "\n"
 }

@@ -24,13 +24,13 @@ async fn text_comes_as_it_is_written_and_ends_with_its_usage() {
     ";
     check(
         answer,
-        expect![[r#"
+        expect![[r"
         started
         text `Good`
         text ` day`
         finished Stop None
         done 12 prompt (0 cached, 0 written), 3 completion
-    "#]],
+    "]],
     )
     .await;
 }
@@ -175,10 +175,10 @@ async fn json_by_a_forced_tool_is_text_and_what_is_said_beside_it_is_not() {
         nova(),
         request,
         silent,
-        expect![[r#"
+        expect![[r"
         started
         error MalformedOutput answer_tool_not_called NothingSent
-    "#]],
+    "]],
     )
     .await;
 }
