@@ -7,6 +7,8 @@
 //!
 //! A [`TestHub`] is a model hub on this machine, whose connections break on demand.
 //!
+//! A [`MiniStack`] is somebody else's emulator of AWS, which answers from an OpenAI-compatible server.
+//!
 //! A [`FakeBedrock`] is a cloud on this machine, whose models do what their names say.
 //!
 //! The tests themselves are in `tests/`: `invariance` (output does not depend on company), `parity` (golden files),
@@ -24,6 +26,7 @@ pub mod fuzz;
 mod gate;
 mod golden;
 mod hub;
+mod ministack;
 mod model;
 pub mod perplexity;
 mod places;
@@ -47,6 +50,7 @@ pub use golden::{
     text_cases, tiny_models,
 };
 pub use hub::{Fault, FileRequest, HubRepository, RepositoryAccess, TestHub};
+pub use ministack::MiniStack;
 pub use model::{LoadKnobs, TestModel};
 pub use places::{architecture_model, demo_model, golden_folder, tiny_model};
 pub use queue::prompts_are_tokenised;

@@ -1,9 +1,8 @@
 //! The real models that the tests use, and where their files and golden files are.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::places::golden_folder;
+use crate::places::{cache_folder, golden_folder};
 
 /// A model that comes out of Python packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +16,7 @@ pub enum RealModel {
 }
 
 impl RealModel {
-    /// Its file in the cache folder: `$SPILLWAY_CACHE`, else `$XDG_CACHE_HOME/spillway`, else `~/.cache/spillway`.
+    /// Its file in the cache folder.
     ///
     /// # Panics
     ///
@@ -28,12 +27,7 @@ impl RealModel {
             Self::Gemma3 => ("gemma-3-270m-q4_k_m.gguf", "scripts/fetch-test-models.sh"),
             Self::Qwen25 => ("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "scripts/fetch-test-models.sh"),
         };
-        let variable = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
-        let folder = variable("SPILLWAY_CACHE")
-            .map(PathBuf::from)
-            .or_else(|| Some(PathBuf::from(variable("XDG_CACHE_HOME")?).join("spillway")))
-            .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".cache").join("spillway")))
-            .expect("one of SPILLWAY_CACHE, XDG_CACHE_HOME and HOME is set");
+        let folder = cache_folder();
         let path = folder.join(file);
         assert!(path.is_file(), "{file} is not in {}: run `{command}`", folder.display());
         path

@@ -6,4 +6,5 @@ mod answering;
 mod asking;
 mod charging;
 mod failing;
+mod ministack;
 mod rig;
