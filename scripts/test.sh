@@ -27,5 +27,6 @@ fi
 cargo build --workspace --features cuda
 "${CARGO_TARGET_DIR:-target}/debug/spillway" pull demo
 scripts/fetch-test-models.sh
+scripts/fetch-ministack.sh
 
 cargo xtask check
