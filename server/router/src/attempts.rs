@@ -6,6 +6,7 @@
 //! - Until an answer is handed over, nothing of it was seen by the client: whoever has begun can be given up.
 //! - After that there is never a switch.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{Either, select};
@@ -19,8 +20,8 @@ use crate::opened::{Opened, Told};
 use crate::router::{Member, Routed, Router, Shared, variant};
 use crate::shadow::copy;
 use crate::{
-    AttemptFailure, BackendError, BackendId, BackendSnapshot, BoxFuture, Call, Excluded, FallBack, NextStep,
-    NoCandidate, Purpose, Reason, Route, RouteError, RouteRequest,
+    AttemptFailure, BackendError, BackendId, BackendSnapshot, BoxFuture, Call, CoolDown, Excluded, FallBack,
+    NextStep, NoCandidate, Purpose, Reason, Route, RouteError, RouteRequest,
 };
 
 /// One request's way to an answer.
@@ -146,7 +147,7 @@ impl<'a> Attempts<'a> {
                 Err(Missed::Failed(error)) => error,
             };
             let treated = error.treatment();
-            let wait = self.retry_wait(&error, num_retries);
+            let wait = self.retry_wait(id, &error, num_retries, next.is_some());
             let next = match (wait, treated.fall_back) {
                 (Some(wait), _) => NextStep::Retry(wait),
                 (None, FallBack::Never) => NextStep::GiveUp,
@@ -165,19 +166,30 @@ impl<'a> Attempts<'a> {
     }
 
     /// How long to wait before the same backend is asked again; none if it is not.
-    fn retry_wait(&self, error: &BackendError, num_retries: u32) -> Option<Duration> {
+    fn retry_wait(
+        &self,
+        id: &BackendId,
+        error: &BackendError,
+        num_retries: u32,
+        has_next: bool,
+    ) -> Option<Duration> {
         let settings = &self.shared().settings.attempts;
-        if num_retries >= error.treatment().max_retries || !self.may_go_on() {
+        let treatment = error.treatment();
+        if num_retries >= treatment.max_retries || !self.may_go_on() {
+            return None;
+        }
+        // Who wants to be left alone is not waited for while somebody else could serve.
+        if treatment.cool_down == CoolDown::Short && has_next {
             return None;
         }
         let longest = settings.base_delay.saturating_mul(1 << num_retries.min(16)).min(settings.max_delay);
         let drawn = longest.mul_f64(self.shared().clerk.runtime.random());
-        // Who names a time is not asked before it; who names too long a one is not asked again.
-        match error.retry_after() {
-            Some(asked) if asked > settings.max_delay => None,
-            Some(asked) => Some(asked + drawn),
-            None => Some(drawn),
-        }
+        // Nobody is asked before the time that it named, and who names too long a one is not asked again.
+        let now = self.shared().clerk.runtime.now();
+        let breaker = self.shared().members.get(id).map(|member| &member.standing.breaker);
+        let closed_for = breaker.and_then(|breaker| breaker.closed_for(now));
+        let pause = closed_for.max(error.retry_after()).unwrap_or_default();
+        (pause <= settings.max_delay).then_some(pause + drawn)
     }
 
     /// Asks a backend, and a second one beside it if the first is slow.
@@ -214,11 +226,8 @@ impl<'a> Attempts<'a> {
             purpose: Purpose::Hedge,
             attempt: aim.attempt + 1,
         };
-        let has_engine = |id: &BackendId| {
-            shared.members.get(id).is_some_and(|member| member.backend.snapshot().load.engine.is_some())
-        };
         // Once the goal is missed here, nothing is lost by asking elsewhere.
-        let late = self.decision.slo_ttft.filter(|_| has_engine(&aim.id)).and_then(|slo| {
+        let late = self.decision.slo_ttft.filter(|_| has_engine(self.router, &aim.id)).and_then(|slo| {
             let to = self.route.overflow.iter().find(|id| {
                 **id != aim.id
                     && self
@@ -253,6 +262,15 @@ impl<'a> Attempts<'a> {
                     self.remember(error);
                     return Judged::Broken;
                 }
+            }
+        }
+        // A client that gets its answer in one piece has seen nothing before its end: until then another can take over.
+        let may_switch = !left.is_empty() || !has_engine(self.router, &aim.id);
+        if !self.request.is_stream && may_switch {
+            if let Err(error) = opened.hold_all().await {
+                self.failed(&aim.id, &error, NextStep::FallBack);
+                self.remember(error);
+                return Judged::Broken;
             }
         }
         Judged::Kept(Box::new(self.hand_over(*opened, aim)))
@@ -316,8 +334,13 @@ enum Judged {
 /// Whether this backend's first tokens are judged: it must be an engine that tells its distribution, of one answer.
 fn judges(router: &Router, route: &Route, id: &BackendId, work: &GenerateRequest) -> bool {
     let has_limits = route.hard.as_ref().is_some_and(|hard| hard.confidence.is_some() && hard.strong != *id);
-    let snapshot = router.shared.members.get(id).map(|member| member.backend.snapshot());
-    has_limits && work.params.n.get() == 1 && snapshot.is_some_and(|snapshot| snapshot.load.engine.is_some())
+    has_limits && work.params.n.get() == 1 && has_engine(router, id)
+}
+
+/// Whether this is an engine of this process.
+fn has_engine(router: &Router, id: &BackendId) -> bool {
+    let member = router.shared.members.get(id);
+    member.is_some_and(|member| member.backend.snapshot().load.engine.is_some())
 }
 
 /// Makes one attempt: filters, books, call, first content.
@@ -358,8 +381,8 @@ pub(crate) async fn open(
             member.standing.measured(ttft);
         }
     }
-    permit.succeeded(shared.clerk.runtime.now());
-    opened.waits(waiting);
+    permit.begun(shared.clerk.runtime.now());
+    opened.committed(waiting, Arc::clone(&member.standing.breaker));
     Ok(opened)
 }
 

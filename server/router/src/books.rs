@@ -106,6 +106,11 @@ impl Books {
         self.cost.clone()
     }
 
+    /// The time.
+    pub(crate) fn now(&self) -> Duration {
+        self.clerk.runtime.now()
+    }
+
     /// The time from the call to its first content, if there was any.
     pub(crate) fn ttft(&self) -> Option<Duration> {
         self.first_content.map(|at| at.saturating_sub(self.began))

@@ -31,7 +31,7 @@ pub(crate) struct Breaker {
 enum State {
     /// Calls go through; these were made lately, with whether they failed.
     Closed { calls: VecDeque<(Duration, bool)> },
-    /// Nothing is sent until then.
+    /// Nothing is sent until then; after it so many probes must go through, none after a pause that was asked for.
     Open { until: Duration, num_probes: u32 },
     /// One probe at a time; so many good ones are still wanted.
     Probing { left: u32, under_way: bool },
@@ -68,7 +68,11 @@ impl Breaker {
         if let State::Open { until, num_probes } = *state
             && until <= now
         {
-            *state = State::Probing { left: num_probes, under_way: false };
+            *state = if num_probes == 0 {
+                State::Closed { calls: VecDeque::new() }
+            } else {
+                State::Probing { left: num_probes, under_way: false }
+            };
         }
         let is_probe = match &mut *state {
             State::Closed { .. } => false,
@@ -79,6 +83,11 @@ impl Breaker {
             }
         };
         Some(Permit { breaker: Arc::clone(self), is_probe, told: false })
+    }
+
+    /// Counts a call that came to its end.
+    pub(crate) fn ended(&self, now: Duration) {
+        self.succeeded(now, false);
     }
 
     fn succeeded(&self, now: Duration, is_probe: bool) {
@@ -97,7 +106,8 @@ impl Breaker {
         }
     }
 
-    fn failed(&self, now: Duration, cool_down: CoolDown, asked: Option<Duration>) {
+    /// Counts a failure, and opens or pauses as its treatment says.
+    pub(crate) fn failed(&self, now: Duration, cool_down: CoolDown, asked: Option<Duration>) {
         let mut state = self.lock();
         let num_probes = self.settings.num_probes.max(1);
         let pause = match cool_down {
@@ -113,8 +123,8 @@ impl Breaker {
                 if self.settings.is_exceeded(calls) {
                     *state = open(pause.unwrap_or_default().max(self.settings.open_for), num_probes);
                 } else if let Some(pause) = pause {
-                    // One good call is enough after a pause that was asked for.
-                    *state = open(pause, 1);
+                    let is_short = cool_down == CoolDown::Short || cool_down == CoolDown::OnRatio;
+                    *state = open(pause, if is_short { 0 } else { num_probes });
                 }
             }
             State::Probing { .. } => {
@@ -145,10 +155,12 @@ fn count(calls: &mut VecDeque<(Duration, bool)>, settings: &BreakerSettings, now
 }
 
 impl Permit {
-    /// The backend answered.
-    pub(crate) fn succeeded(mut self, now: Duration) {
+    /// The backend has begun to answer, which is all that a probe asks. How the call ends counts when it ends.
+    pub(crate) fn begun(mut self, now: Duration) {
         self.told = true;
-        self.breaker.succeeded(now, self.is_probe);
+        if self.is_probe {
+            self.breaker.succeeded(now, self.is_probe);
+        }
     }
 
     /// The backend failed, in a way that asks for this treatment.
@@ -193,7 +205,8 @@ mod tests {
     }
 
     fn succeed(breaker: &Arc<Breaker>, at: u64) {
-        breaker.permit(secs(at)).expect("it is closed").succeeded(secs(at));
+        breaker.permit(secs(at)).expect("it is closed").begun(secs(at));
+        breaker.ended(secs(at));
     }
 
     #[test]
@@ -227,11 +240,11 @@ mod tests {
         let probe = breaker.permit(secs(14)).expect("the time is over");
         assert!(breaker.permit(secs(14)).is_none(), "one at a time");
         drop(probe);
-        breaker.permit(secs(15)).expect("a probe that was given up made room").succeeded(secs(15));
-        breaker.permit(secs(16)).expect("the second probe").succeeded(secs(16));
+        breaker.permit(secs(15)).expect("a probe that was given up made room").begun(secs(15));
+        breaker.permit(secs(16)).expect("the second probe").begun(secs(16));
         let first = breaker.permit(secs(17)).expect("closed");
         assert!(breaker.permit(secs(17)).is_some(), "closed, so several go");
-        first.succeeded(secs(17));
+        first.begun(secs(17));
     }
 
     #[test]
@@ -245,13 +258,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_was_asked_for_is_kept_and_one_good_call_ends_it() {
+    fn a_pause_that_was_asked_for_is_kept_and_ends_by_itself() {
         let breaker = breaker();
         let asked = Some(Duration::from_millis(1500));
         breaker.permit(secs(1)).expect("closed").failed(secs(1), CoolDown::Short, asked);
         assert_eq!(breaker.closed_for(secs(2)), Some(Duration::from_millis(500)));
-        breaker.permit(secs(3)).expect("a probe").succeeded(secs(3));
-        assert!(breaker.permit(secs(3)).is_some() && breaker.closed_for(secs(3)).is_none());
+        let first = breaker.permit(secs(3)).expect("the pause is over");
+        assert!(breaker.permit(secs(3)).is_some(), "several go at once");
+        first.begun(secs(3));
     }
 
     #[test]

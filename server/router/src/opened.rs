@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::stream::{Stream, StreamExt};
 use spillway_types::{AnswerToken, GenerateEvent, TopLogprobs};
 
 use crate::books::Books;
+use crate::breaker::Breaker;
 use crate::confidence::Signals;
 use crate::standing::Waiting;
 use crate::{BackendError, Confidence, TokenStream};
@@ -23,6 +25,8 @@ pub(crate) struct Opened {
     told: Told,
     /// Its place among those without a first content.
     waiting: Option<Waiting>,
+    /// Who hears if it breaks after it was committed to.
+    breaker: Option<Arc<Breaker>>,
 }
 
 /// What the client is told of tokens.
@@ -36,16 +40,29 @@ pub(crate) enum Told {
 
 impl Opened {
     pub(crate) fn new(stream: TokenStream, books: Books, told: Told) -> Self {
-        Self { held: VecDeque::new(), stream: Some(stream), books, told, waiting: None }
+        Self { held: VecDeque::new(), stream: Some(stream), books, told, waiting: None, breaker: None }
     }
 
     pub(crate) fn books(&self) -> &Books {
         &self.books
     }
 
-    /// Keeps a place among those that wait, until there is content.
-    pub(crate) fn waits(&mut self, waiting: Waiting) {
+    /// From now on it is the answer: it waits among others until there is content, and tells `breaker` if it breaks.
+    pub(crate) fn committed(&mut self, waiting: Waiting, breaker: Arc<Breaker>) {
         self.waiting = Some(waiting).filter(|_| self.books.ttft().is_none());
+        self.breaker = Some(breaker);
+    }
+
+    /// Reads on until it is over, for a client that gets it in one piece.
+    ///
+    /// # Errors
+    ///
+    /// What the backend says before: none of it was sent.
+    pub(crate) async fn hold_all(&mut self) -> Result<(), BackendError> {
+        while let Some(event) = self.read().await {
+            self.held.push_back(Ok(event?));
+        }
+        Ok(())
     }
 
     /// Reads on until the first content is there.
@@ -96,9 +113,24 @@ impl Opened {
     async fn read(&mut self) -> Option<Event> {
         let event = self.stream.as_mut()?.next().await;
         if let Some(event) = &event {
-            self.books.saw(event);
+            self.saw(event);
         }
         event
+    }
+
+    fn saw(&mut self, event: &Event) {
+        self.books.saw(event);
+        if self.books.ttft().is_some() {
+            self.waiting = None;
+        }
+        let Some(breaker) = &self.breaker else { return };
+        match event {
+            Ok(GenerateEvent::Done(_)) => breaker.ended(self.books.now()),
+            Ok(_) => {}
+            Err(error) => {
+                breaker.failed(self.books.now(), error.treatment().cool_down, error.retry_after());
+            }
+        }
     }
 
     /// The answer, from its beginning.
@@ -119,10 +151,7 @@ impl Stream for Opened {
                 Some(stream) => {
                     let event = std::task::ready!(stream.as_mut().poll_next(ctx));
                     if let Some(event) = &event {
-                        this.books.saw(event);
-                        if this.waiting.is_some() && this.books.ttft().is_some() {
-                            this.waiting = None;
-                        }
+                        this.saw(event);
                     }
                     event
                 }

@@ -10,8 +10,8 @@ use crate::testing::{
     Act, FakeBackend, FakeLedger, World, answer, delta, locked, private, standard, told, upstream,
 };
 use crate::{
-    BackendError, BackendHealth, BackendId, Confidence, ErrorClass, HardPrompts, Progress, Shadow,
-    UpstreamError,
+    BackendError, BackendHealth, BackendId, Confidence, ErrorClass, HardPrompts, Progress, RouteRequest,
+    Shadow, UpstreamError,
 };
 
 fn refusals(class: ErrorClass, num: usize) -> Vec<Act> {
@@ -44,6 +44,46 @@ fn a_throttled_backend_is_asked_again_after_the_time_that_it_names() {
     assert_eq!(world.ask(&standard("a")), "far only-candidate: well");
     assert_eq!(*locked(&world.runtime.slept), [Duration::from_millis(750)]);
     assert_eq!(world.ledger.lines(), ["1 far serve upstream_throttled 0", "2 far serve answered 0.103"]);
+}
+
+#[test]
+fn a_throttled_backend_that_names_no_time_gets_a_second_unless_another_can_serve() {
+    let throttled = || FakeBackend::far("far").acting(refusals(ErrorClass::Throttled, 2));
+    let world = World::new([throttled()], |_, _| {});
+    assert_eq!(world.ask(&standard("a")), "far only-candidate: well");
+    assert_eq!(*locked(&world.runtime.slept), [Duration::from_millis(1050), Duration::from_millis(1100)]);
+    let world = World::new([throttled(), FakeBackend::far("other")], |_, _| {});
+    assert_eq!(world.ask(&standard("a")), "other fallback: well");
+    assert_eq!(*locked(&world.runtime.slept), []);
+}
+
+#[test]
+fn a_whole_answer_that_breaks_in_the_middle_is_taken_over_by_another() {
+    let mut events = answer("four letters", 3);
+    events.truncate(2);
+    events.push(Err(broken(ErrorClass::ConnectionLost, Progress::ContentSent)));
+    let far = FakeBackend::far("far").acting([Act::Stream(events)]);
+    let world = World::new([far, FakeBackend::far("other")], |_, _| {});
+    let whole = RouteRequest { is_stream: false, ..standard("a") };
+    assert_eq!(world.ask(&whole), "other fallback: well");
+    assert_eq!(
+        world.ledger.lines(),
+        ["1 far serve upstream_connection_lost 0.103", "2 other serve answered 0.103"]
+    );
+}
+
+#[test]
+fn answers_that_break_after_they_were_handed_over_open_the_breaker_too() {
+    let breaks = || {
+        let mut events = answer("four letters", 3);
+        events.truncate(2);
+        events.push(Err(broken(ErrorClass::ConnectionLost, Progress::ContentSent)));
+        Act::Stream(events)
+    };
+    let far = FakeBackend::far("far").acting((0..9).map(|_| breaks()));
+    let world = World::new([far, FakeBackend::far("other")], |_, settings| settings.breaker.min_calls = 4);
+    let served: Vec<bool> = (0..6).map(|_| world.ask(&standard("a")).starts_with("far")).collect();
+    assert_eq!(served, [true, true, true, true, false, false]);
 }
 
 #[test]
