@@ -18,7 +18,7 @@ models = ["chat"]
 default_privacy = "standard"
 targets = ["local", "plain"]
 overflow = ["plain"]
-slo_ttft = "1s"
+slo_ttft = "2s"
 
 [router]
 initial_remote_ttft = "100ms"
@@ -34,8 +34,8 @@ initial_remote_ttft = "100ms"
         async move { post(&client, &body, &[(PRIVACY, "private")]).await }
     }))
     .await;
-    let replies = join_all((0..32).map(|number| {
-        let is_private = number % 4 == 0;
+    let replies = join_all((0..48).map(|number| {
+        let is_private = number % 4 == 3;
         let secret = if is_private { MARKER } else { "nothing" };
         let body = chat("chat", &format!("{number} {secret}: {words}"));
         let client = client.clone();
