@@ -76,6 +76,14 @@ impl ApiKeys {
     }
 }
 
+#[cfg(test)]
+impl ApiKeys {
+    /// One key and whose it is.
+    pub(crate) fn of_one(key: &str, client: ClientKey) -> Self {
+        Self { keys: vec![KnownKey { digest: digest(key.as_bytes()), client }] }
+    }
+}
+
 impl std::fmt::Debug for ApiKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ApiKeys({})", self.keys.len())

@@ -6,6 +6,7 @@ use spillway_router::{Boundary, Capabilities, ContentRules, Feature, LabelSource
 use spillway_types::{TokenPrices, Usd};
 
 use super::fake::{Answer, Service, Setup, all_but, post};
+use crate::config::{ApiKeys, ClientKey};
 
 const CHAT: &str = "/v1/chat/completions";
 const EXPLAIN: &str = "/admin/route/explain";
@@ -121,6 +122,24 @@ async fn headers_and_user_reach_the_router() {
     );
     assert_eq!((first.needs.max_tokens, first.is_stream, first.key.as_deref()), (Some(7), true, None));
     assert_eq!((heard[1].session.as_deref(), heard[1].label.privacy), (Some("s-1"), Privacy::Standard));
+}
+
+#[tokio::test]
+async fn a_key_s_name_and_label_reach_the_router() {
+    let ward = ClientKey { name: Some("ward 7".into()), privacy: Some(Privacy::Private) };
+    let service = Setup {
+        api_keys: Some(ApiKeys::of_one("sk-1", ward)),
+        default_privacy: Privacy::Standard,
+        ..Setup::default()
+    }
+    .build();
+    let headers = [("authorization", "Bearer sk-1"), ("x-spillway-privacy", "standard")];
+    let answer = send(&service, CHAT, &asking(&json!({})), &headers).await;
+    assert_eq!(answer.header("x-spillway-route"), Some("only-candidate; route=tiny; private=key ward 7"));
+    let heard = service.heard.all();
+    assert_eq!((heard[0].key.as_deref(), heard[0].label.privacy), (Some("ward 7"), Privacy::Private));
+    assert_eq!(send(&service, CHAT, &asking(&json!({})), &[]).await.status, 401);
+    assert_eq!(send(&service, EXPLAIN, &asking(&json!({})), &[]).await.status, 401);
 }
 
 #[tokio::test]
