@@ -11,8 +11,8 @@
 #   --no-peer         Spillway only
 #   --workers COUNT   processes of LiteLLM; default 1
 #
-# Spillway keeps its ledger in a file and logs each request; LiteLLM runs as `pip install` leaves it: no database, no
-# ledger. Needs Linux, python3 with pip for the peer (installed into the cache folder, under 1 GB), and free ports 9100 to 9102.
+# Both ask for a key. Spillway keeps its ledger in a file and logs each request; LiteLLM runs as `pip install` leaves it:
+# no database, no ledger. Needs Linux, python3 with pip for the peer (installed into the cache folder, under 1 GB), and free ports 9100 to 9102.
 set -euo pipefail
 # Figures are written with a point everywhere.
 export LC_ALL=C
@@ -56,6 +56,8 @@ if [ -z "$binary" ]; then
 fi
 [ -x "$binary" ] || die "$binary is no program: build it with \`cargo build --release\`"
 mkdir -p "$output"
+# LiteLLM does not start without one.
+key=sk-$(head -c 32 /dev/urandom | base64 | tr -dc 'a-zA-Z0-9')
 
 gateway=''
 stop() {
@@ -79,13 +81,16 @@ measure() {
   local pids=()
   mapfile -t pids < <(family "$gateway")
   "$binary" bench gateway --url "http://$2" --mock "$MOCK" --rate "$3" --duration-secs "$seconds" \
-    --patience-secs 120 --output "$output/$1.json" "${pids[@]/#/--pid=}"
+    --api-key "$key" --patience-secs 120 --output "$output/$1.json" "${pids[@]/#/--pid=}"
 }
 
 cat >"$output/spillway.toml" <<END
 [server]
 host = "${OURS%:*}"
 port = ${OURS#*:}
+
+[security]
+api_key = "$key"
 
 [[backends]]
 name = "mock"
@@ -127,6 +132,8 @@ model_list:
       api_key: none
 litellm_settings:
   telemetry: false
+general_settings:
+  master_key: $key
 END
 
 echo "== ${PEER/-/ }, $workers process(es), no database"
