@@ -33,8 +33,8 @@ fn key(name: &'static str, default: &str, meaning: &'static str) -> Key {
 }
 
 /// A key whose default is a value.
-fn valued(name: &'static str, default: impl ToString, meaning: &'static str) -> Key {
-    Key { name, default: format!("`{}`", default.to_string()), meaning }
+fn valued(name: &'static str, default: &dyn std::fmt::Display, meaning: &'static str) -> Key {
+    Key { name, default: format!("`{default}`"), meaning }
 }
 
 /// The keys that only the file has as Markdown tables, one for each section.
@@ -83,22 +83,22 @@ fn router(settings: &RouterSettings) -> Section {
             ),
             valued(
                 "max_attempts",
-                attempts.max_attempts,
+                &attempts.max_attempts,
                 "Attempts at all backends together, the first one included; at most 16",
             ),
             valued(
                 "max_time",
-                span(attempts.max_time),
+                &span(attempts.max_time),
                 "Time from the first attempt after which no other begins",
             ),
             valued(
                 "base_delay",
-                span(attempts.base_delay),
+                &span(attempts.base_delay),
                 "Longest wait before the first retry; it doubles with each, and is drawn evenly from zero to there",
             ),
             valued(
                 "max_delay",
-                span(attempts.max_delay),
+                &span(attempts.max_delay),
                 "Longest wait before any retry; a server that asks for a longer one is not asked again",
             ),
             key(
@@ -109,26 +109,26 @@ fn router(settings: &RouterSettings) -> Section {
             key("breaker", "", "When a backend is left alone; see below"),
             valued(
                 "overflow_enter",
-                overflow.enter,
+                &overflow.enter,
                 "Part of the goal that the forecast reaches when overflowing begins; at most 2",
             ),
             valued(
                 "overflow_leave",
-                overflow.leave,
+                &overflow.leave,
                 "Part of the goal below which it ends; at most `overflow_enter`",
             ),
             key("overflow_usd_per_minute", "any amount", "Most dollars that overflow may spend a minute"),
             valued(
                 "initial_remote_ttft",
-                span(overflow.initial_remote_ttft),
+                &span(overflow.initial_remote_ttft),
                 "What is thought of a remote backend's time to its first token before one was measured",
             ),
             valued(
                 "sticky_ttl",
-                span(settings.sticky_ttl),
+                &span(settings.sticky_ttl),
                 "Time for which a session stays where it was served; 0s: nothing sticks",
             ),
-            valued("max_sessions", settings.max_sessions, "Sessions that are remembered"),
+            valued("max_sessions", &settings.max_sessions, "Sessions that are remembered"),
             key(
                 "gain_model",
                 "the one in the binary",
@@ -144,21 +144,21 @@ fn breaker(settings: &RouterSettings) -> Section {
         title: "`breaker` of `[router]`",
         purpose: "when a backend is left alone.",
         keys: vec![
-            valued("window", TimeSpan::from(breaker.window), "Time over which calls are counted"),
-            valued("min_calls", breaker.min_calls, "Calls in it below which nothing is concluded"),
+            valued("window", &TimeSpan::from(breaker.window), "Time over which calls are counted"),
+            valued("min_calls", &breaker.min_calls, "Calls in it below which nothing is concluded"),
             valued(
                 "max_failure_ratio",
-                breaker.max_failure_ratio,
+                &breaker.max_failure_ratio,
                 "Part of them that may fail; above 0, at most 1",
             ),
             valued(
                 "open_for",
-                TimeSpan::from(breaker.open_for),
+                &TimeSpan::from(breaker.open_for),
                 "Time for which the backend is left alone before it is tried again",
             ),
             valued(
                 "num_probes",
-                breaker.num_probes,
+                &breaker.num_probes,
                 "Tries that must go well, one after the other, before it gets everything again",
             ),
         ],

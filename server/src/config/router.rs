@@ -19,7 +19,7 @@ const MAX_ATTEMPTS: u32 = 16;
 const MAX_SESSIONS: u32 = 10_000_000;
 
 /// Checks the section; what is absent has the default of the router's room.
-pub(super) fn validate(raw: RawRouter, backends: &[BackendConfig]) -> Result<RouterSettings, KeyError> {
+pub(super) fn validate(raw: &RawRouter, backends: &[BackendConfig]) -> Result<RouterSettings, KeyError> {
     let at = KeyPath::section("router");
     let default = RouterSettings::default();
     let sessions = raw.max_sessions.map_or(default.max_sessions, |sessions| sessions.get() as usize);
@@ -27,10 +27,10 @@ pub(super) fn validate(raw: RawRouter, backends: &[BackendConfig]) -> Result<Rou
         return Err(at.key("max_sessions").out_of_range(sessions, format!("at most {MAX_SESSIONS}")));
     }
     Ok(RouterSettings {
-        residency: residency(&raw, backends, &at)?,
-        attempts: attempts(&raw, default.attempts, &at)?,
+        residency: residency(raw, backends, &at)?,
+        attempts: attempts(raw, default.attempts, &at)?,
         breaker: breaker(raw.breaker, default.breaker, &at.key("breaker"))?,
-        overflow: overflow(&raw, default.overflow, &at)?,
+        overflow: overflow(raw, default.overflow, &at)?,
         // Zero is a value: nothing sticks.
         sticky_ttl: raw.sticky_ttl.map_or(default.sticky_ttl, TimeSpan::duration),
         max_sessions: sessions,

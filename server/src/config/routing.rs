@@ -52,7 +52,7 @@ impl RawRouting {
         let gain_model = self.router.gain_model.clone();
         let files = backends.files.into_iter().chain(gain_model.clone()).collect();
         let config = RoutingConfig {
-            settings: router::validate(self.router, &backends.backends)?,
+            settings: router::validate(&self.router, &backends.backends)?,
             backends: backends.backends,
             routes: routes.routes,
             content_rules: content_rules::validate(self.content_rules)?,

@@ -33,7 +33,7 @@ pub struct BedrockSettings {
     pub default_max_tokens: NonZeroU32,
     /// The tier that is asked for; AWS's default if absent.
     pub service_tier: Option<Tier>,
-    /// Whether answers are streamed; Converse is used instead of ConverseStream if not.
+    /// Whether answers are streamed; `Converse` is used instead of `ConverseStream` if not.
     pub streaming: bool,
     /// How answers are made to follow a schema; as the model's family can, if absent.
     pub json_schema: Option<JsonSchemaBy>,

@@ -52,9 +52,9 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(3),
             // Models that think before they speak send nothing for long.
-            first_token: Duration::from_secs(120),
-            idle: Duration::from_secs(60),
-            total: Duration::from_secs(900),
+            first_token: Duration::from_mins(2),
+            idle: Duration::from_mins(1),
+            total: Duration::from_mins(15),
         }
     }
 }

@@ -7,8 +7,9 @@ use spillway_models::{CandleDevice, DtypePolicy, ExecutorKind, KvCacheType, Weig
 
 use super::*;
 use crate::config::{
-    Address, BatchInvariance, CudaGraphs, DeviceChoice, DeviceConfig, HttpConfig, HubFiles, KernelOverlap,
-    LogConfig, LogFormat, ModelChoice, ModelConfig, SchedulerSettings, SecurityConfig, TlsConfig,
+    Address, ApiKeys, BatchInvariance, CudaGraphs, DeviceChoice, DeviceConfig, HttpConfig, HubFiles,
+    KernelOverlap, LogConfig, LogFormat, ModelChoice, ModelConfig, SchedulerSettings, SecurityConfig,
+    TlsConfig,
 };
 
 fn environment() -> Environment {
@@ -410,7 +411,7 @@ fn the_example_of_routes_can_be_followed() {
     let routes = config.routing.routes.iter().map(|route| route.id.to_string()).collect();
     assert_eq!((names(backends), names(routes)), ("rack haiku sonnet local".into(), "chat inside".into()));
     assert!(config.routing.content_rules.label(["DE89370400440532013000"]).is_some());
-    assert_eq!(config.security.api_keys.as_ref().map(|keys| keys.len()), Some(2));
+    assert_eq!(config.security.api_keys.as_ref().map(ApiKeys::len), Some(2));
     assert!(source.expect("there is a file").read().is_ok(), "it can be read anew");
 }
 

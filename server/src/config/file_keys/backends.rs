@@ -41,13 +41,17 @@ pub(super) fn common(timeouts: &Timeouts) -> Section {
             "What it can do beyond what its type and model are known for: `chat`, `completion`, `token_prompt`, `tools`, `images`, `json_object`, `json_schema`, `logprobs`, `prompt_logprobs`, `seed`, `penalties`, `token_rules`, `several_choices`, `reasoning_effort`, `continued_message`",
         ),
         key("features_off", "", "What it cannot do, or is not to be asked for"),
-        valued("streaming", true, "Whether it is asked for streams"),
-        valued("connect_timeout", span(timeouts.connect), "Time to connect"),
-        valued("first_token_timeout", span(timeouts.first_token), "Time from the request to its first token"),
-        valued("idle_timeout", span(timeouts.idle), "Time between two pieces of an answer"),
+        valued("streaming", &true, "Whether it is asked for streams"),
+        valued("connect_timeout", &span(timeouts.connect), "Time to connect"),
+        valued(
+            "first_token_timeout",
+            &span(timeouts.first_token),
+            "Time from the request to its first token",
+        ),
+        valued("idle_timeout", &span(timeouts.idle), "Time between two pieces of an answer"),
         valued(
             "total_timeout",
-            span(timeouts.total),
+            &span(timeouts.total),
             "Time from the request to its last token; at least `first_token_timeout`",
         ),
     ];
@@ -83,7 +87,7 @@ pub(super) fn bedrock() -> Section {
             key("endpoint_url", "AWS", "Another address; no request can change it"),
             valued(
                 "default_max_tokens",
-                4096,
+                &4096,
                 "Most tokens of an answer when the client does not say: as many of the quota are reserved",
             ),
             key(
@@ -104,7 +108,7 @@ pub(super) fn bedrock() -> Section {
             ),
             valued(
                 "output_burndown",
-                1,
+                &1,
                 "Tokens of the quota that a generated token takes; 5 for some models",
             ),
         ],
@@ -120,7 +124,7 @@ pub(super) fn openai() -> Section {
             key("urls", "needed", "Its address, or those of several replicas of the same model"),
             valued(
                 "dialect",
-                "openai",
+                &"openai",
                 "What it knows beyond OpenAI's fields: `openai` nothing, `vllm` as another Spillway does, `llama.cpp`",
             ),
             key("api_key", "", "The key that it is shown. Better one of the next two"),
@@ -128,7 +132,11 @@ pub(super) fn openai() -> Section {
             key("api_key_file", "", "File that holds the key, and nothing else but lines that begin with #"),
             key("headers", "", "Headers that it gets, too, as `{ x-team = \"blue\" }`; they are never shown"),
             key("ca_file", "", "PEM file of certificates that are trusted beside the usual ones"),
-            valued("health_interval", "2s", "Time between two looks at a replica's `/health` and `/metrics`"),
+            valued(
+                "health_interval",
+                &"2s",
+                "Time between two looks at a replica's `/health` and `/metrics`",
+            ),
         ],
     }
 }

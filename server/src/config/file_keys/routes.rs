@@ -22,7 +22,7 @@ pub(super) fn routes() -> Section {
             ),
             valued(
                 "prefer",
-                "order",
+                &"order",
                 "Who is tried first of those that can serve: `order`, `cost`, `latency`",
             ),
             key(
@@ -75,7 +75,7 @@ pub(super) fn confidence() -> Section {
         title: "`confidence` of `strong`",
         purpose: "when the local model's own first tokens send a request to the strong one, before any byte was sent.",
         keys: vec![
-            valued("hold_tokens", 16, "Tokens that are held back and judged; at most 256"),
+            valued("hold_tokens", &16, "Tokens that are held back and judged; at most 256"),
             key(
                 "min_mean_logprob",
                 "needed",

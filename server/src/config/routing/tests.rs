@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use sha2::Digest as _;
 use spillway_router::{LabelSource, Privacy};
 use spillway_types::Usd;
 
@@ -58,8 +57,7 @@ path = "/var/lib/spillway/calls.db"
 
 /// The file with the SHA-256 of `sk-ann`.
 fn file() -> String {
-    let digest = sha2::Sha256::digest(b"sk-ann");
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = crate::config::hash_key("sk-ann").expect("it is a key");
     FILE.replace("DIGEST", &hex)
 }
 
