@@ -15,6 +15,7 @@ mod logging;
 mod memory;
 mod prometheus;
 mod reload;
+mod route;
 mod serve;
 mod watchdog;
 
@@ -62,6 +63,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::GpuReport(report) => spillway_bench::gpu_report::run(&report.folder),
         Command::CutModel(cut) => cut_model(&cut),
         Command::HashKey => hash_key(),
+        Command::Route(command) => route::run(&command),
         Command::Check { config, effective, form } => {
             check::run(&check::Check { config: &config, effective: &effective, form })
         }

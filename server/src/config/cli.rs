@@ -10,8 +10,10 @@ use super::raw::{RawConfig, RawDevice, RawModel, RawScheduler};
 use super::{ConfigError, ConfigSource, EngineSettings, ModelChoice, ServeConfig};
 
 mod reference;
+mod route;
 
 pub use reference::flags_markdown;
+pub use route::{RouteCommand, RouteEval, RouteTrain};
 
 /// What the user wants done.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub enum Command {
     CutModel(CutModel),
     /// Print what stands for a key in the config file.
     HashKey,
+    /// Train or judge the model that tells hard prompts.
+    Route(RouteCommand),
     /// Say what is inside a model, what it needs, and whether it fits.
     Check {
         /// What would be served, and how.
@@ -79,6 +83,9 @@ enum RawCommand {
     /// Write the first layers of a GGUF model to a new file: real weights, small enough to carry to a GPU that is to be
     /// tried. It answers with nonsense, but always with the same.
     CutModel(CutModel),
+    /// The model that tells which prompts are worth a strong model.
+    #[command(subcommand)]
+    Route(RouteCommand),
     /// Measure.
     #[command(subcommand)]
     Bench(RawBench),
@@ -305,6 +312,7 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
         RawCommand::GpuReport(report) => Ok(Command::GpuReport(report)),
         RawCommand::CutModel(cut) => Ok(Command::CutModel(cut)),
         RawCommand::Key(RawKeyCommand::Hash) => Ok(Command::HashKey),
+        RawCommand::Route(route) => Ok(Command::Route(route)),
         RawCommand::Check { target, json, engine } => {
             let args =
                 Given { args: engine.into(), matches: matches.subcommand_matches("check"), environment };

@@ -416,6 +416,39 @@ fn the_example_of_routes_can_be_followed() {
 }
 
 #[test]
+fn a_training_and_an_evaluation_take_logs_and_their_flags() {
+    let Ok(Command::Route(RouteCommand::Train(train))) =
+        run("spillway route train --out gain.bin a.jsonl b.jsonl")
+    else {
+        panic!("a training was asked for");
+    };
+    let logs = vec!["a.jsonl".into(), "b.jsonl".into()];
+    assert_eq!(train, RouteTrain { out: "gain.bin".into(), seed: 1, repeats: 1, logs });
+    let Ok(Command::Route(RouteCommand::Train(train))) =
+        run("spillway route train --out gain.bin --seed 9 --repeats 4 a.jsonl")
+    else {
+        panic!("a training was asked for");
+    };
+    assert_eq!((train.seed, train.repeats), (9, 4));
+    let Ok(Command::Route(RouteCommand::Eval(eval))) =
+        run("spillway route eval --json --time --model gain.bin a.jsonl")
+    else {
+        panic!("an evaluation was asked for");
+    };
+    let logs = vec!["a.jsonl".into()];
+    assert_eq!(eval, RouteEval { json: true, time: true, model: Some("gain.bin".into()), logs });
+    for line in [
+        "route train a.jsonl",
+        "route train --out gain.bin",
+        "route train --out b --repeats 0 a",
+        "route eval",
+    ] {
+        let words = ["spillway"].into_iter().chain(line.split_whitespace());
+        assert!(Cli::command().try_get_matches_from(words).is_err(), "{line}");
+    }
+}
+
+#[test]
 fn the_config_of_the_service_can_be_followed() {
     let keys = file("sk-1\n");
     let text = include_str!("../../../../scripts/deploy/spillway.toml");
