@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     for &mode in args.modes() {
         for &rate in &args.rate {
-            let figures = measure(&direct, &gateway, Plan::new(args, mode, rate), args)?;
+            let figures = measure(&direct, &gateway, &Plan::new(args, mode, rate), args)?;
             if args.json {
                 println!("{}", serde_json::to_string(&figures)?);
             } else {
@@ -69,19 +69,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// One rate and mode: both sides in turns, so that what else happens on the machine meets both.
-fn measure(direct: &Target, gateway: &Target, plan: Plan, args: &Args) -> anyhow::Result<GatewayFigures> {
+fn measure(direct: &Target, gateway: &Target, plan: &Plan, args: &Args) -> anyhow::Result<GatewayFigures> {
     let mut sides = [Side::default(), Side::default()];
     let mut used = Usage::default();
     run_plan(direct, &plan.warm_up());
     run_plan(gateway, &plan.warm_up());
     for _ in 0..args.rounds {
-        sides[0].add(run_plan(direct, &plan));
+        sides[0].add(run_plan(direct, plan));
         let before = Usage::of(&args.pid)?;
-        sides[1].add(run_plan(gateway, &plan));
+        sides[1].add(run_plan(gateway, plan));
         used = used.plus(Usage::of(&args.pid)?.since(before));
     }
     let [direct, gateway] = sides;
-    Ok(GatewayFigures::new(&plan, direct, gateway, used, args))
+    Ok(GatewayFigures::new(plan, direct, gateway, used, args))
 }
 
 /// Waits until the gateway passes a request on: it may be starting, or have found the mock missing before.

@@ -266,12 +266,13 @@ impl<'a> Attempts<'a> {
         }
         // A client that gets its answer in one piece has seen nothing before its end: until then another can take over.
         let may_switch = !left.is_empty() || !has_engine(self.router, &aim.id);
-        if !self.request.is_stream && may_switch {
-            if let Err(error) = opened.hold_all().await {
-                self.failed(&aim.id, &error, NextStep::FallBack);
-                self.remember(error);
-                return Judged::Broken;
-            }
+        if !self.request.is_stream
+            && may_switch
+            && let Err(error) = opened.hold_all().await
+        {
+            self.failed(&aim.id, &error, NextStep::FallBack);
+            self.remember(error);
+            return Judged::Broken;
         }
         Judged::Kept(Box::new(self.hand_over(*opened, aim)))
     }

@@ -141,9 +141,9 @@ impl Books {
     /// The call failed, before its stream or in it.
     pub(crate) fn failed(&mut self, error: &BackendError) {
         if let BackendError::Upstream(error) = error
-            && let Some(usage) = error.usage
+            && let Some(usage) = &error.usage
         {
-            return self.close(Outcome::Broken(error.class.as_str()), usage);
+            return self.close(Outcome::Broken(error.class.as_str()), **usage);
         }
         let (code, may_be_billed) = match error {
             BackendError::Upstream(error) => {

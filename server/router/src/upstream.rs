@@ -30,7 +30,7 @@ pub struct UpstreamError {
     /// Whether the client has seen any part of the answer.
     pub progress: Progress,
     /// The tokens that its provider bills all the same, where it told them.
-    pub usage: Option<Usage>,
+    pub usage: Option<Box<Usage>>,
 }
 
 /// Whether any content of an answer was handed over before it broke off.

@@ -18,7 +18,7 @@ async fn every_call_that_was_made_before_a_kill_is_in_the_ledger() {
     let mut server = world.start(&[]).await;
     let client = server.client();
     let send = |number: usize| {
-        let model = if number % 2 == 0 { "quick" } else { "still" };
+        let model = if number.is_multiple_of(2) { "quick" } else { "still" };
         let mut body = chat(model, &format!("this is call-{number}."));
         body["stream"] = json!(true);
         let request = client.request(reqwest::Method::POST, CHAT).json(&body);

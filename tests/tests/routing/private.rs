@@ -20,9 +20,16 @@ sha256 = "DESK"
 "#;
 
 fn keys() -> String {
+    use std::fmt::Write as _;
+
     use sha2::{Digest as _, Sha256};
-    let digest =
-        |key: &str| -> String { Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect() };
+    let digest = |key: &str| {
+        let mut hex = String::new();
+        for byte in Sha256::digest(key) {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
+    };
     KEYS.replace("WARD", &digest("ward-key")).replace("DESK", &digest("desk-key"))
 }
 
@@ -58,8 +65,11 @@ pattern = "case no\\. [0-9]+"
     format!("{}{}{routes}{}", world.bedrock("plain", ""), world.bedrock("echo", ""), keys())
 }
 
+/// A model, a text, and headers.
+type PrivateWay = (&'static str, String, Vec<(&'static str, &'static str)>);
+
 /// How a request can be private, each with what it is sent with.
-fn private_ways() -> [(&'static str, String, Vec<(&'static str, &'static str)>); 6] {
+fn private_ways() -> [PrivateWay; 6] {
     let text = format!("the {MARKER} of");
     let desk = ("authorization", "Bearer desk-key");
     [

@@ -57,6 +57,6 @@ async fn an_answer_under_way_is_not_disturbed_by_a_new_file() {
         world.cloud.release();
     };
     let (answer, ()) = futures::join!(under_way, change);
-    let answer = answer.ok().expect("a stream");
+    let answer = answer.expect("a stream");
     assert_eq!(answer.error, None, "it came to its end: {}", json!(answer.error));
 }

@@ -69,7 +69,7 @@ impl Fault {
             retry_after: self.retry_after,
             request_id: self.request_id,
             progress,
-            usage: self.usage,
+            usage: self.usage.map(Box::new),
         })
     }
 }

@@ -7,7 +7,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use spillway_types::{GenerateRequest, Prompt};
+use spillway_types::{CacheSalt, GenerateRequest, Prompt};
 
 /// Bytes of a prompt that are looked at: about a page, more than most system prompts differ in.
 const PREFIX_BYTES: usize = 1024;
@@ -19,7 +19,7 @@ pub(super) struct PrefixKey(u64);
 impl PrefixKey {
     pub(super) fn of(request: &GenerateRequest) -> Self {
         let mut hasher = DefaultHasher::new();
-        request.cache_salt.as_ref().map(|salt| salt.as_bytes()).hash(&mut hasher);
+        request.cache_salt.as_ref().map(CacheSalt::as_bytes).hash(&mut hasher);
         match &request.prompt {
             Prompt::Text(text) => add(&mut hasher, text, PREFIX_BYTES),
             Prompt::Tokens(tokens) => {

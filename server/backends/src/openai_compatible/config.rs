@@ -61,9 +61,9 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(3),
-            first_token: Duration::from_secs(60),
-            idle: Duration::from_secs(60),
-            total: Duration::from_secs(600),
+            first_token: Duration::from_mins(1),
+            idle: Duration::from_mins(1),
+            total: Duration::from_mins(10),
         }
     }
 }

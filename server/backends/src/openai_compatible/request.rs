@@ -277,11 +277,11 @@ impl<'a> Choice<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ResponseFormat<'a> {
     JsonObject,
-    JsonSchema { json_schema: Schema<'a> },
+    JsonSchema { json_schema: NamedSchema<'a> },
 }
 
 #[derive(Serialize)]
-struct Schema<'a> {
+struct NamedSchema<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
@@ -294,7 +294,7 @@ fn response_format(format: &OutputFormat) -> Option<ResponseFormat<'_>> {
         OutputFormat::Text => None,
         OutputFormat::JsonObject => Some(ResponseFormat::JsonObject),
         OutputFormat::JsonSchema(schema) => Some(ResponseFormat::JsonSchema {
-            json_schema: Schema {
+            json_schema: NamedSchema {
                 name: &schema.name,
                 description: schema.description.as_deref(),
                 schema: raw(&schema.schema),

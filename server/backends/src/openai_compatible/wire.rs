@@ -85,10 +85,10 @@ pub(super) struct Logprobs {
     /// Of completions, as are those below: lists of equal length.
     #[serde(default)]
     pub(super) tokens: Option<Vec<String>>,
-    #[serde(default)]
-    pub(super) token_logprobs: Option<Vec<Option<f32>>>,
-    #[serde(default)]
-    pub(super) top_logprobs: Option<Vec<Option<BTreeMap<String, f32>>>>,
+    #[serde(default, rename = "token_logprobs")]
+    pub(super) of_tokens: Option<Vec<Option<f32>>>,
+    #[serde(default, rename = "top_logprobs")]
+    pub(super) of_top: Option<Vec<Option<BTreeMap<String, f32>>>>,
 }
 
 /// A token, or one that could have come in its place.

@@ -206,7 +206,7 @@ fn a_stream_that_breaks_after_content_is_told_and_paid_for_and_never_switched() 
 fn a_failure_that_its_provider_bills_is_charged_at_what_it_told() {
     let billed = match upstream(ErrorClass::EmptyAnswer, None) {
         BackendError::Upstream(error) => {
-            let usage = Some(Usage { prompt_tokens: 7, ..Usage::default() });
+            let usage = Some(Box::new(Usage { prompt_tokens: 7, ..Usage::default() }));
             BackendError::Upstream(UpstreamError { usage, ..error })
         }
         other => other,

@@ -13,8 +13,8 @@ pub(super) fn tokens(logprobs: Logprobs, text_offset: u32) -> Result<Vec<AnswerT
     match (logprobs.content, logprobs.tokens) {
         (Some(content), _) => Ok(content.into_iter().map(|token| of_chat(token, &mut offset)).collect()),
         (None, Some(tokens)) => {
-            let scores = logprobs.token_logprobs.unwrap_or_default();
-            let top = logprobs.top_logprobs.unwrap_or_default();
+            let scores = logprobs.of_tokens.unwrap_or_default();
+            let top = logprobs.of_top.unwrap_or_default();
             of_completion(tokens, &scores, top, &mut offset)
         }
         (None, None) => Ok(Vec::new()),
