@@ -15,7 +15,7 @@ async fn a_decision_is_told_and_nothing_is_sent() {
     let told = reply.json();
     assert_eq!(told["reason"], "preferred", "{told}");
     assert_eq!(told["plan"], serde_json::json!(["plain", "echo"]), "{told}");
-    assert_eq!(told["label"]["privacy"], "standard", "{told}");
+    assert_eq!(told["privacy"], "standard", "{told}");
     let refused = chat("m", "hello");
     let request = server.admin().request(reqwest::Method::POST, "/admin/route/explain").json(&refused);
     let reply = spillway_tests::Reply::read(request.header("x-spillway-privacy", "private"))
