@@ -43,8 +43,8 @@ pub use backends::{
     ReasoningBy, RemoteTerms, Timeouts, ToolChoiceUpTo,
 };
 pub use cli::{
-    BenchCommand, CheckForm, Command, CutModel, GpuReport, GpuSelftest, RouteCommand, RouteEval, RouteTrain,
-    SelftestShapes, flags_markdown, parse,
+    BenchCommand, CheckForm, Command, CutModel, GpuReport, GpuSelftest, RouteCommand, RouteEval,
+    RouteExplain, RouteTrain, SelftestShapes, flags_markdown, parse,
 };
 pub use device::{BatchInvariance, CudaGraphs, DeviceChoice, DeviceConfig, GpuSettings, KernelOverlap};
 pub use document::KeyPath;

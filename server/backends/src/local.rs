@@ -40,15 +40,21 @@ pub struct LocalBackend {
 impl LocalBackend {
     /// Names an engine.
     pub fn new(id: BackendId, engine: EngineHandle) -> Self {
-        let mut features = BTreeSet::from(FEATURES);
-        if engine.has_chat_template() {
-            features.extend([Feature::Chat, Feature::ContinuedMessage]);
-        }
+        let features = Self::features(engine.has_chat_template());
         let capabilities = Arc::new(Capabilities {
             context_tokens: Some(engine.card().max_model_len),
             ..Capabilities::inside(engine.card().id.clone(), features)
         });
         Self { id, engine, capabilities }
+    }
+
+    /// What every engine can do, and with a chat template.
+    pub fn features(has_chat_template: bool) -> BTreeSet<Feature> {
+        let mut features = BTreeSet::from(FEATURES);
+        if has_chat_template {
+            features.extend([Feature::Chat, Feature::ContinuedMessage]);
+        }
+        features
     }
 
     /// The tokens of a prompt, as generating from it would compute them. Blocks while it computes.

@@ -6,29 +6,42 @@
 //! - What the router remembers (breakers, sessions, spending) outlives a change.
 
 mod gain;
+mod idle;
 mod remote;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use spillway_backends::LocalBackend;
 use spillway_engine::EngineHandle;
 use spillway_router::{Backend, BackendId, Ledger, Memory, Route, Router, RouterParts, Runtime};
+use spillway_types::ModelId;
+
+use idle::IdleBackend;
 
 use crate::config::{BackendConfig, BackendKind, ServeConfig};
 use crate::http::{ModelText, Routing, SamplingDefaults, ServedModel, WallClock};
 use crate::routing::RouterMetrics;
 
-/// The engine of this process.
-pub(super) struct Local {
-    pub(super) engine: EngineHandle,
-    pub(super) defaults: SamplingDefaults,
+/// The model of this process.
+pub(super) enum LocalModel {
+    /// There is none.
+    Absent,
+    /// An engine runs it.
+    Running {
+        /// The engine.
+        engine: EngineHandle,
+        /// What requests get that do not say how to sample.
+        defaults: SamplingDefaults,
+    },
+    /// Nobody runs it: it only counts, as one with nothing to do.
+    Idle(ModelId),
 }
 
 /// What a config is put together with.
 pub(super) struct Composer {
-    local: Option<Local>,
+    local: LocalModel,
     ledger: Arc<dyn Ledger>,
     runtime: Arc<dyn Runtime>,
     memory: Arc<Memory>,
@@ -49,7 +62,7 @@ struct Built {
 impl Composer {
     /// With nothing built yet.
     pub(super) fn new(
-        local: Option<Local>,
+        local: LocalModel,
         ledger: Arc<dyn Ledger>,
         runtime: Arc<dyn Runtime>,
         clock: WallClock,
@@ -95,11 +108,16 @@ impl Composer {
 
     async fn build(&self, config: &BackendConfig) -> anyhow::Result<Built> {
         let (backend, local): (Arc<dyn Backend>, _) = match &config.kind {
-            BackendKind::Local => {
-                let local = self.local.as_ref().context("no local model is named: give --model")?;
-                let local = Arc::new(LocalBackend::new(config.id.clone(), local.engine.clone()));
-                (Arc::clone(&local) as Arc<dyn Backend>, Some(local))
-            }
+            BackendKind::Local => match &self.local {
+                LocalModel::Absent => bail!("no local model is named: give --model"),
+                LocalModel::Running { engine, .. } => {
+                    let local = Arc::new(LocalBackend::new(config.id.clone(), engine.clone()));
+                    (Arc::clone(&local) as Arc<dyn Backend>, Some(local))
+                }
+                LocalModel::Idle(model) => {
+                    (Arc::new(IdleBackend::new(config.id.clone(), model.clone())) as Arc<dyn Backend>, None)
+                }
+            },
             BackendKind::Bedrock(settings) => {
                 (Arc::new(remote::bedrock(config, settings).await?) as Arc<dyn Backend>, None)
             }
@@ -125,11 +143,12 @@ impl Composer {
             aliases,
             created: (self.clock)(),
             max_model_len,
-            defaults: self
-                .local
-                .as_ref()
-                .filter(|_| local.is_some())
-                .map_or_else(SamplingDefaults::default, |local| local.defaults),
+            defaults: match &self.local {
+                LocalModel::Running { defaults, .. } if local.is_some() => *defaults,
+                LocalModel::Running { .. } | LocalModel::Idle(_) | LocalModel::Absent => {
+                    SamplingDefaults::default()
+                }
+            },
             text: local.map(|local| Arc::clone(local) as Arc<dyn ModelText>),
         }
     }

@@ -1,5 +1,6 @@
-//! `spillway route`: trains the model that predicts gains, and judges it.
+//! `spillway route`: says where requests go, trains the model that predicts gains, and judges it.
 
+mod explain;
 mod report;
 
 use std::fs;
@@ -23,6 +24,7 @@ const TIMED_BYTES: usize = 2500;
 /// Does what is asked for.
 pub(super) fn run(command: &RouteCommand) -> anyhow::Result<()> {
     match command {
+        RouteCommand::Explain(options) => explain::run(options),
         RouteCommand::Train(options) => run_train(options),
         RouteCommand::Eval(options) => run_eval(options),
     }

@@ -9,7 +9,7 @@ use spillway_router::{BoxFuture, Ledger};
 use spillway_store::{Store, StoreConfig, UnixMs};
 
 use super::closing::{self, Closing};
-use super::compose::{Composer, Local};
+use super::compose::{Composer, LocalModel};
 use super::listen::{Port, Tls};
 use super::reload::{Apply, Reload, Watching};
 use super::watchdog::Watchdog;
@@ -19,7 +19,7 @@ use crate::http::{self, AppState, HttpLimits, HttpParts, Lifecycle, MetricsPlace
 use crate::routing::{NoLedger, StoreLedger, TokioRuntime, UnixClock};
 
 /// Time between the comments that keep an idle stream open.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Loads the model if there is one, starts its engine, and serves until a signal comes.
 pub(super) fn serve(config: ServeConfig, source: Option<ConfigSource>) -> anyhow::Result<()> {
@@ -39,9 +39,10 @@ pub(super) fn serve(config: ServeConfig, source: Option<ConfigSource>) -> anyhow
         None => Arc::new(NoLedger),
     };
     let (router_runtime, router_tasks) = TokioRuntime::start();
-    let local = engine
-        .as_ref()
-        .map(|engine| Local { engine: engine.started.handle.clone(), defaults: engine.started.defaults });
+    let local = engine.as_ref().map_or(LocalModel::Absent, |engine| LocalModel::Running {
+        engine: engine.started.handle.clone(),
+        defaults: engine.started.defaults,
+    });
     let mut composer = Composer::new(local, ledger, Arc::new(router_runtime), Arc::clone(&clock));
 
     let runtime = runtime()?;
@@ -164,7 +165,7 @@ async fn open_ports(
     Ok(ports)
 }
 
-fn http_limits(config: &HttpConfig) -> HttpLimits {
+pub(super) fn http_limits(config: &HttpConfig) -> HttpLimits {
     HttpLimits {
         max_body: config.max_body,
         max_concurrent_requests: config.max_concurrent_requests,

@@ -13,7 +13,8 @@ mod reference;
 mod route;
 
 pub use reference::flags_markdown;
-pub use route::{RouteCommand, RouteEval, RouteTrain};
+use route::RawRouteCommand;
+pub use route::{RouteCommand, RouteEval, RouteExplain, RouteTrain};
 
 /// What the user wants done.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub enum Command {
     CutModel(CutModel),
     /// Print what stands for a key in the config file.
     HashKey,
-    /// Train or judge the model that tells hard prompts.
+    /// Say where requests go; train or judge the model that tells hard prompts.
     Route(RouteCommand),
     /// Say what is inside a model, what it needs, and whether it fits.
     Check {
@@ -83,9 +84,9 @@ enum RawCommand {
     /// Write the first layers of a GGUF model to a new file: real weights, small enough to carry to a GPU that is to be
     /// tried. It answers with nonsense, but always with the same.
     CutModel(CutModel),
-    /// The model that tells which prompts are worth a strong model.
+    /// Where requests go, and the model that tells which prompts are worth a strong one.
     #[command(subcommand)]
-    Route(RouteCommand),
+    Route(RawRouteCommand),
     /// Measure.
     #[command(subcommand)]
     Bench(RawBench),
@@ -312,7 +313,7 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
         RawCommand::GpuReport(report) => Ok(Command::GpuReport(report)),
         RawCommand::CutModel(cut) => Ok(Command::CutModel(cut)),
         RawCommand::Key(RawKeyCommand::Hash) => Ok(Command::HashKey),
-        RawCommand::Route(route) => Ok(Command::Route(route)),
+        RawCommand::Route(route) => Ok(Command::Route(route.read(environment)?)),
         RawCommand::Check { target, json, engine } => {
             let args =
                 Given { args: engine.into(), matches: matches.subcommand_matches("check"), environment };

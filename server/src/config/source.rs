@@ -32,6 +32,11 @@ impl ConfigSource {
         Self { path: path.to_owned(), flags: toml::Table::new(), environment }
     }
 
+    /// A file without flags over it.
+    pub(super) fn of_file(path: PathBuf, environment: &Environment) -> Self {
+        Self { path, flags: toml::Table::new(), environment: environment.clone() }
+    }
+
     /// A file under the flags that `is_given` tells of by their keys.
     ///
     /// # Errors

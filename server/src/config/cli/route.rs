@@ -2,9 +2,25 @@
 
 use std::path::PathBuf;
 
-/// What to do with the model that predicts gains.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
+use crate::config::{ConfigError, ConfigSource, Environment, ServeConfig};
+
+/// What to do with routes, or with the model that predicts gains.
+#[derive(Debug)]
 pub enum RouteCommand {
+    /// Say where requests would go, and why.
+    Explain(RouteExplain),
+    /// Train the model that tells hard prompts.
+    Train(RouteTrain),
+    /// Judge that model.
+    Eval(RouteEval),
+}
+
+/// The same as written.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum RawRouteCommand {
+    /// Say where requests would go by a config file, and why, with every candidate. Nothing is loaded, asked or spent: a
+    /// local model counts as idle. A running server tells of its load, too: POST /admin/route/explain.
+    Explain(RawRouteExplain),
     /// Train the model that tells hard prompts, on labelled logs, and say how it does on prompts it has not seen.
     Train(RouteTrain),
     /// Judge that model on labelled logs, beside random, prompt length and the oracle. A log it was trained on flatters it.
@@ -44,4 +60,47 @@ pub struct RouteEval {
     /// Labelled logs, as for `spillway route train`.
     #[arg(value_name = "LOG", required = true)]
     pub logs: Vec<PathBuf>,
+}
+
+/// Requests whose way is asked for.
+#[derive(Debug, clap::Args)]
+pub(super) struct RawRouteExplain {
+    /// TOML file, as for `spillway serve`.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// A header of the requests, as in `x-spillway-privacy: private`; give it again for more.
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// Bodies of chat or completion requests, one in each file.
+    #[arg(value_name = "REQUEST", required = true)]
+    requests: Vec<PathBuf>,
+}
+
+/// Requests whose way is asked for, and by which config.
+#[derive(Debug)]
+pub struct RouteExplain {
+    /// By which they would be served.
+    pub config: Box<ServeConfig>,
+    /// Their headers.
+    pub headers: Vec<(String, String)>,
+    /// Files of their bodies.
+    pub requests: Vec<PathBuf>,
+}
+
+fn header(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once(':').ok_or("must be a name, a colon and a value")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl RawRouteCommand {
+    pub(super) fn read(self, environment: &Environment) -> Result<RouteCommand, ConfigError> {
+        Ok(match self {
+            Self::Explain(RawRouteExplain { config, headers, requests }) => {
+                let config = Box::new(ConfigSource::of_file(config, environment).read()?);
+                RouteCommand::Explain(RouteExplain { config, headers, requests })
+            }
+            Self::Train(train) => RouteCommand::Train(train),
+            Self::Eval(eval) => RouteCommand::Eval(eval),
+        })
+    }
 }
