@@ -26,7 +26,9 @@ pub(super) fn events(whole: Whole) -> Result<Vec<ConverseStreamOutput>, Fault> {
     }
     let stop = MessageStopEvent::builder().stop_reason(whole.stop_reason).build();
     events.push(ConverseStreamOutput::MessageStop(stop.expect("its reason is set")));
-    let metadata = ConverseStreamMetadataEvent::builder().set_usage(whole.usage).build();
+    // The SDK puts zeros where the usage is missing; no call is without a token.
+    let usage = whole.usage.filter(|usage| usage.total_tokens > 0 || usage.input_tokens > 0);
+    let metadata = ConverseStreamMetadataEvent::builder().set_usage(usage).build();
     events.push(ConverseStreamOutput::Metadata(metadata));
     Ok(events)
 }
