@@ -43,7 +43,7 @@ pub use backends::{
     ReasoningBy, RemoteTerms, Timeouts, ToolChoiceUpTo,
 };
 pub use cli::{
-    BenchCommand, CheckForm, Command, CutModel, GpuReport, GpuSelftest, RouteCommand, RouteEval,
+    BenchCommand, CheckForm, Command, CutModel, ExplainedBy, GpuReport, GpuSelftest, RouteCommand, RouteEval,
     RouteExplain, RouteTrain, SelftestShapes, flags_markdown, parse,
 };
 pub use device::{BatchInvariance, CudaGraphs, DeviceChoice, DeviceConfig, GpuSettings, KernelOverlap};

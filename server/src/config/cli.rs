@@ -14,7 +14,7 @@ mod route;
 
 pub use reference::flags_markdown;
 use route::RawRouteCommand;
-pub use route::{RouteCommand, RouteEval, RouteExplain, RouteTrain};
+pub use route::{ExplainedBy, RouteCommand, RouteEval, RouteExplain, RouteTrain};
 
 /// What the user wants done.
 #[derive(Debug)]

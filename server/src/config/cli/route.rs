@@ -18,9 +18,9 @@ pub enum RouteCommand {
 /// The same as written.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum RawRouteCommand {
-    /// Say where requests would go by a config file, and why, with every candidate. Nothing is loaded, asked or spent: a
-    /// local model counts as idle. A running server tells of its load, too: POST /admin/route/explain.
-    Explain(RawRouteExplain),
+    /// Say where requests would go, and why, with every candidate: by a running server, which knows its load, or by a config
+    /// file alone, where a local model counts as idle. Nothing is loaded, served or spent.
+    Explain(Box<RawRouteExplain>),
     /// Train the model that tells hard prompts, on labelled logs, and say how it does on prompts it has not seen.
     Train(RouteTrain),
     /// Judge that model on labelled logs, beside random, prompt length and the oracle. A log it was trained on flatters it.
@@ -65,40 +65,92 @@ pub struct RouteEval {
 /// Requests whose way is asked for.
 #[derive(Debug, clap::Args)]
 pub(super) struct RawRouteExplain {
-    /// TOML file, as for `spillway serve`.
+    /// TOML file, as for `spillway serve`: by it alone, and not by a running server.
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    config: Option<PathBuf>,
+    /// The server that is asked: its administrators' port, if it has one.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    url: String,
+    /// File whose first key is shown.
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// A header of the requests, as in `x-spillway-privacy: private`; give it again for more.
-    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
-    headers: Vec<(String, String)>,
-    /// Bodies of chat or completion requests, one in each file.
-    #[arg(value_name = "REQUEST", required = true)]
-    requests: Vec<PathBuf>,
+    api_key_file: Option<PathBuf>,
+    /// As the header x-spillway-privacy: private or standard.
+    #[arg(long, value_name = "LABEL")]
+    privacy: Option<String>,
+    /// As the header x-spillway-max-cost-usd.
+    #[arg(long, value_name = "DOLLARS")]
+    max_cost_usd: Option<String>,
+    /// As the header x-spillway-slo-ttft-ms.
+    #[arg(long, value_name = "MILLISECONDS")]
+    slo_ttft_ms: Option<String>,
+    /// As the header x-spillway-session.
+    #[arg(long, value_name = "NAME")]
+    session: Option<String>,
+    /// As the header x-spillway-tags.
+    #[arg(long, value_name = "TAGS")]
+    tags: Option<String>,
+    /// Print a JSON array, one explanation a request, instead of lines.
+    #[arg(long)]
+    json: bool,
+    /// The body of a chat or completion request, or one a line.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
 }
 
-/// Requests whose way is asked for, and by which config.
+/// Requests whose way is asked for.
 #[derive(Debug)]
 pub struct RouteExplain {
-    /// By which they would be served.
-    pub config: Box<ServeConfig>,
-    /// Their headers.
-    pub headers: Vec<(String, String)>,
-    /// Files of their bodies.
-    pub requests: Vec<PathBuf>,
+    /// Who decides.
+    pub by: ExplainedBy,
+    /// File whose first key is shown.
+    pub api_key_file: Option<PathBuf>,
+    /// As the header x-spillway-privacy.
+    pub privacy: Option<String>,
+    /// As the header x-spillway-max-cost-usd.
+    pub max_cost_usd: Option<String>,
+    /// As the header x-spillway-slo-ttft-ms.
+    pub slo_ttft_ms: Option<String>,
+    /// As the header x-spillway-session.
+    pub session: Option<String>,
+    /// As the header x-spillway-tags.
+    pub tags: Option<String>,
+    /// Whether JSON is printed.
+    pub json: bool,
+    /// The requests.
+    pub file: PathBuf,
 }
 
-fn header(text: &str) -> Result<(String, String), &'static str> {
-    let (name, value) = text.split_once(':').ok_or("must be a name, a colon and a value")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
+/// Who decides.
+#[derive(Debug)]
+pub enum ExplainedBy {
+    /// A running server.
+    Server {
+        /// Where it is.
+        url: String,
+    },
+    /// A config alone.
+    Config(Box<ServeConfig>),
 }
 
 impl RawRouteCommand {
     pub(super) fn read(self, environment: &Environment) -> Result<RouteCommand, ConfigError> {
         Ok(match self {
-            Self::Explain(RawRouteExplain { config, headers, requests }) => {
-                let config = Box::new(ConfigSource::of_file(config, environment).read()?);
-                RouteCommand::Explain(RouteExplain { config, headers, requests })
-            }
+            Self::Explain(raw) => RouteCommand::Explain(RouteExplain {
+                by: match raw.config {
+                    None => ExplainedBy::Server { url: raw.url },
+                    Some(path) => {
+                        ExplainedBy::Config(Box::new(ConfigSource::of_file(path, environment).read()?))
+                    }
+                },
+                api_key_file: raw.api_key_file,
+                privacy: raw.privacy,
+                max_cost_usd: raw.max_cost_usd,
+                slo_ttft_ms: raw.slo_ttft_ms,
+                session: raw.session,
+                tags: raw.tags,
+                json: raw.json,
+                file: raw.file,
+            }),
             Self::Train(train) => RouteCommand::Train(train),
             Self::Eval(eval) => RouteCommand::Eval(eval),
         })
