@@ -327,6 +327,10 @@ impl Answer {
             return Err(Fault::new(ErrorClass::Malformed, "metadata_before_stop", message));
         };
         let usage = usage::usage(counted.ok_or_else(missing_usage)?);
+        // Where there is no usage the SDK fills in zeros, and every prompt has tokens.
+        if usage == Usage::default() {
+            return Err(missing_usage());
+        }
         let held = Held { num_calls: self.num_calls, json: self.json };
         let finish = stop::finish_reason(reason, held).map_err(|fault| fault.billed(usage))?;
         if finish == FinishReason::Stop && self.told == Told::Nothing && usage.completion_tokens == 0 {
