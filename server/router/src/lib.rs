@@ -27,6 +27,7 @@ mod forecast;
 mod ledger;
 mod observer;
 mod opened;
+mod opening;
 mod privacy;
 mod request;
 mod route;

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures::stream::StreamExt;
 use spillway_types::GenerateRequest;
 
-use crate::attempts::{Aim, open};
 use crate::decide::stable_hash;
 use crate::decision::Decision;
+use crate::opening::{Aim, open};
 use crate::router::Router;
 use crate::standing::Memory;
 use crate::{Purpose, Reason, Route, RouteRequest};
