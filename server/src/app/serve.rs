@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use spillway_router::{BoxFuture, Ledger};
+use spillway_router::{BoxFuture, Ledger, Runtime};
 use spillway_store::{Store, StoreConfig, UnixMs};
 
 use super::closing::{self, Closing};
@@ -14,10 +14,13 @@ use super::listen::{Port, Tls};
 use super::reload::{Apply, Reload, Watching};
 use super::watchdog::Watchdog;
 use super::{device, engine, logging, model_source, prometheus, runtime, wall_clock};
-use crate::config::{ApiKeys, ConfigSource, HttpConfig, ServeConfig, StorePlace};
+use crate::config::{ApiKeys, BackendConfig, ConfigSource, HttpConfig, ServeConfig, StorePlace};
 use crate::http::{self, AppState, HttpLimits, HttpParts, Lifecycle, MetricsPlace, WallClock};
 use crate::routing::{NoLedger, StoreLedger, TokioRuntime, UnixClock};
 
+/// Time for which a ledger in memory keeps calls, and between two looks for older ones.
+const KEPT_IN_MEMORY: Duration = Duration::from_hours(24);
+const FORGET_INTERVAL: Duration = Duration::from_mins(10);
 /// Time between the comments that keep an idle stream open.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -33,12 +36,15 @@ pub(super) fn serve(config: ServeConfig, source: Option<ConfigSource>) -> anyhow
         Watchdog::start(engine.started.handle.clone(), lifecycle.clone(), limit)
     });
     let _watchdog = watchdog.transpose().context("the watchdog's thread could not be started")?;
-    let store = open_store(&config.store)?;
+    let store = open_store(&config)?;
     let ledger: Arc<dyn Ledger> = match &store {
         Some(store) => Arc::new(StoreLedger::new(store.ledger(), unix_clock())),
         None => Arc::new(NoLedger),
     };
     let (router_runtime, router_tasks) = TokioRuntime::start();
+    if let (Some(store), StorePlace::Memory) = (&store, &config.store) {
+        router_runtime.spawn(Box::pin(forget_old_calls(store.ledger(), unix_clock())));
+    }
     let local = engine.as_ref().map_or(LocalModel::Absent, |engine| LocalModel::Running {
         engine: engine.started.handle.clone(),
         defaults: engine.started.defaults,
@@ -114,9 +120,17 @@ fn start_engine(config: &ServeConfig, clock: &WallClock) -> anyhow::Result<Optio
     Ok(Some(RunningEngine { started, watchdog_timeout: settings.scheduler.watchdog_timeout }))
 }
 
-/// Opens the place where calls are kept, if they are.
-fn open_store(place: &StorePlace) -> anyhow::Result<Option<Store>> {
-    let StorePlace::File(path) = place else { return Ok(None) };
+/// Opens the place where calls are kept, if they are: where nothing costs anything, nothing is kept in memory.
+fn open_store(config: &ServeConfig) -> anyhow::Result<Option<Store>> {
+    let is_paid = config.routing.backends.iter().any(BackendConfig::is_paid);
+    let path = match &config.store {
+        StorePlace::File(path) => path,
+        StorePlace::Memory if !is_paid => return Ok(None),
+        StorePlace::Memory => {
+            tracing::warn!("[store] path is memory: what was spent is forgotten when the server ends");
+            return Ok(Some(Store::in_memory(StoreConfig::DEFAULT_MAX_PENDING)?));
+        }
+    };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("the folder {} of [store] path cannot be made", folder.display()))?;
@@ -132,6 +146,17 @@ fn open_store(place: &StorePlace) -> anyhow::Result<Option<Store>> {
     }
     tracing::info!(path = %path.display(), "ledger opened");
     Ok(Some(store))
+}
+
+/// Keeps a ledger in memory from growing without end.
+async fn forget_old_calls(ledger: spillway_store::Ledger, clock: UnixClock) {
+    loop {
+        tokio::time::sleep(FORGET_INTERVAL).await;
+        let kept_ms = i64::try_from(KEPT_IN_MEMORY.as_millis()).unwrap_or(i64::MAX);
+        if let Err(error) = ledger.prune(clock().plus_ms(-kept_ms)).await {
+            tracing::warn!(%error, "old calls stay in memory");
+        }
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the ledger's rows are told in wall-clock time")]
