@@ -98,7 +98,10 @@ impl EngineHandle {
         };
         self.submit(submission)?;
         let pending = PendingReply::new(request.request_id, answer, self.control.clone());
-        let answer = pending.wait().await.ok_or_else(|| self.ended())?;
+        // The engine empties the queue once after it has stopped, and what comes later stays there unread. But it may also
+        // have served the request and broken by now: then its word is there.
+        let answer = if self.shared.cells.is_stopped() { pending.now() } else { pending.wait().await };
+        let answer = answer.ok_or_else(|| self.ended())?;
         let seq_ids = answer.map_err(|error| self.refusal(error))?;
         Ok(EventStream::new(StreamParts {
             request_id: request.request_id,
@@ -183,9 +186,7 @@ impl EngineHandle {
                 self.queue_full(self.load().num_waiting.max(self.shared.max_waiting))
             }
             flume::TrySendError::Disconnected(_) => self.ended(),
-        })?;
-        // The engine empties the queue once after it has stopped; what comes later stays there unread.
-        if self.shared.cells.is_stopped() { Err(self.ended()) } else { Ok(()) }
+        })
     }
 
     fn refusal(&self, refusal: Refusal) -> EngineError {

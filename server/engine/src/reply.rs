@@ -36,6 +36,13 @@ impl PendingReply {
         self.is_read = true;
         answer.ok()
     }
+
+    /// The word, if it is there.
+    pub(crate) fn now(mut self) -> Option<Answer> {
+        let answer = self.answer.try_recv();
+        self.is_read = answer.is_ok();
+        answer.ok()
+    }
 }
 
 impl Drop for PendingReply {
@@ -62,6 +69,17 @@ mod tests {
         let (reply, answer) = oneshot::channel();
         let (control, told) = flume::unbounded();
         (PendingReply::new(RequestId(7), answer, control), reply, told)
+    }
+
+    #[test]
+    fn a_word_that_is_there_is_read_though_nobody_waits() {
+        let (waited_for, reply, told) = pending();
+        reply.send(Ok(vec![SeqId(1)])).expect("it is waited for");
+        assert!(matches!(waited_for.now(), Some(Ok(ids)) if ids == [SeqId(1)]));
+        assert!(told.try_recv().is_err(), "what was read is not taken back");
+        let (waited_for, _reply, told) = pending();
+        assert!(waited_for.now().is_none());
+        assert!(told.try_recv().is_ok(), "what was not is");
     }
 
     #[test]
