@@ -4,7 +4,7 @@
 //! hard, and yet nothing is gained by sending it away. It is read from the text alone, by a model of 1.6 MB that is part
 //! of the program and that `spillway route train` can train anew on a labelled log.
 //!
-//! Two stages: [word weights](word_model) for how likely each model is right, and a [forest] that reads their predictions
+//! Two stages: word weights for how likely each model is right, and a forest that reads their predictions
 //! together with counts of the prompt's surface. A decision takes time linear in the text; of a text over 16 KiB only
 //! the first and the last 8 KiB are read.
 //!

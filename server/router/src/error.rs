@@ -142,7 +142,7 @@ fn list(excluded: &[Excluded]) -> String {
     excluded.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Why [`Router::generate`](crate::Router::generate) gave no stream.
+/// Why [`Router::serve`](crate::Router::serve) gave no stream.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
     /// Nobody can serve the request.

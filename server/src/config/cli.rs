@@ -97,7 +97,7 @@ enum RawCommand {
 
 #[derive(Debug, Subcommand)]
 enum RawKeyCommand {
-    /// Print the SHA-256 of a key, which stands for it in [[keys]] of the config file. The key is read from standard
+    /// Print the SHA-256 of a key, which stands for it in `[[keys]]` of the config file. The key is read from standard
     /// input, so that no other user of the machine sees it.
     Hash,
 }

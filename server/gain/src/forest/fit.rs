@@ -1,6 +1,6 @@
 //! Grows a forest by gradient boosting on squared error.
 //!
-//! Values are put into at most [`MAX_BINS`] bins first. A tree grows at the leaf that gains most, and every split sees its
+//! Values are put into at most `MAX_BINS` bins first. A tree grows at the leaf that gains most, and every split sees its
 //! own random part of the features, so several forests of different streams differ, and their mean is better than each.
 //!
 //! Source: Friedman, "Greedy function approximation: a gradient boosting machine", 2001; bins and growth by the best leaf
