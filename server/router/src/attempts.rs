@@ -74,6 +74,8 @@ impl<'a> Attempts<'a> {
                     Judged::Unsure(strong) => {
                         plan.retain(|other| *other != strong);
                         plan.insert(0, strong);
+                        // An unsure answer is better than none: it is asked for again if nobody else gives one.
+                        plan.push(id);
                         reason = Reason::Unsure;
                         continue;
                     }

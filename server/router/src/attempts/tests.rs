@@ -291,6 +291,23 @@ fn an_unsure_local_model_hands_over_before_anything_is_seen() {
 }
 
 #[test]
+fn an_unsure_local_model_serves_after_all_if_the_strong_one_cannot() {
+    let confidence =
+        Confidence { hold_tokens: 1, min_mean_logprob: -1.0, max_entropy: None, min_margin: None };
+    let mut events = vec![Ok(delta("here", &[-2.0]))];
+    events.extend(answer("", 1).into_iter().skip(2));
+    let again = vec![Ok(delta("here", &[-2.0]))].into_iter().chain(answer("", 1).into_iter().skip(2));
+    let local = FakeBackend::local().acting([Act::Stream(events), Act::Stream(again.collect())]);
+    let far = FakeBackend::far("far").acting(refusals(ErrorClass::QuotaExceeded, 1));
+    let world = World::new([local, far], |route, _| {
+        let strong = BackendId::new("far");
+        route.hard = Some(HardPrompts { strong, share: 0.0, confidence: Some(confidence) });
+    });
+    assert_eq!(world.ask(&standard("a")), "local fallback: here");
+    assert_eq!(world.num_calls(), [2, 1]);
+}
+
+#[test]
 fn a_backend_that_keeps_failing_is_left_alone() {
     let far = FakeBackend::far("far").acting(refusals(ErrorClass::ModelTimeout, 99));
     let world = World::new([far, FakeBackend::far("other")], |_, settings| settings.breaker.min_calls = 4);
