@@ -5,6 +5,7 @@
 //! In a request's path: between the router and whatever computes the answer.
 
 mod bedrock;
+mod fault;
 mod local;
 mod openai_compatible;
 

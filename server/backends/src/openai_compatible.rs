@@ -98,7 +98,7 @@ impl CompatibleBackend {
     }
 
     fn error(&self, fault: Fault) -> BackendError {
-        fault.of(self.id.clone(), Progress::NothingSent)
+        fault.of(&self.id, Progress::NothingSent)
     }
 
     async fn ask(&self, request: GenerateRequest) -> Result<TokenStream, BackendError> {

@@ -13,7 +13,7 @@ use spillway_types::{
     FinishReason, GenerateEvent, ReasoningDelta, StopMatch, TextDelta, TokenId, ToolCallDelta, Usage,
 };
 
-use super::fault::{ErrorWords, Fault, of_event};
+use super::fault::{ErrorWords, Fault, malformed, of_event};
 use super::wire;
 use calls::OpenCalls;
 
@@ -44,7 +44,7 @@ impl Reader {
         let answer: wire::Answer = serde_json::from_slice(json).map_err(|error| {
             // serde's own words could repeat what was generated.
             let (line, column) = (error.line(), error.column());
-            Fault::malformed(format!("what it sent is no answer, from line {line}, column {column} on"))
+            malformed(format!("what it sent is no answer, from line {line}, column {column} on"))
         })?;
         let is_old_error = answer.object.as_deref() == Some("error");
         if is_old_error || answer.error.as_ref().is_some_and(|error| !error.is_null()) {
@@ -61,9 +61,10 @@ impl Reader {
 
     fn choice(&mut self, choice: wire::Choice, events: &mut impl Extend<GenerateEvent>) -> Result<(), Fault> {
         let (index, num_choices) = (choice.index, self.choices.len());
-        let open = self.choices.get_mut(index as usize).ok_or_else(|| {
-            Fault::malformed(format!("it answered choice {index}, {num_choices} were asked for"))
-        })?;
+        let open = self
+            .choices
+            .get_mut(index as usize)
+            .ok_or_else(|| malformed(format!("it answered choice {index}, {num_choices} were asked for")))?;
         let delta = choice.delta.unwrap_or_default();
         let thought = delta.reasoning_content.or(delta.reasoning).filter(|text| !text.is_empty());
         let thought = thought.map(|text| {
@@ -75,7 +76,7 @@ impl Reader {
         let said = open.said(index, text, choice.logprobs)?;
         let calls: Vec<ToolCallDelta> = open.calls.read_all(index, delta.tool_calls.unwrap_or_default())?;
         if open.is_finished && (thought.is_some() || said.is_some() || !calls.is_empty()) {
-            return Err(Fault::malformed(format!("it went on with choice {index} after its end")));
+            return Err(malformed(format!("it went on with choice {index} after its end")));
         }
         events.extend(thought.into_iter().chain(said.map(GenerateEvent::Delta)));
         events.extend(calls.into_iter().map(GenerateEvent::ToolCall));
@@ -158,7 +159,7 @@ fn finish_reason(word: &str) -> Result<FinishReason, Fault> {
             Err(Fault::new(ErrorClass::Unavailable, "aborted", "it aborted the answer: it may be closing"))
         }
         "error" => Err(Fault::new(ErrorClass::ModelError, "finish_error", "its model failed")),
-        _ => Err(Fault::malformed("its answer ended for a reason that is not known here")),
+        _ => Err(malformed("its answer ended for a reason that is not known here")),
     }
 }
 

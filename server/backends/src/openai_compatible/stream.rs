@@ -17,7 +17,7 @@ use spillway_types::GenerateEvent;
 use tokio::time::{Instant, timeout_at};
 
 use super::client::{lost, root_cause};
-use super::fault::{ErrorWords, Fault, of_event};
+use super::fault::{ErrorWords, Fault, malformed, of_event};
 use super::reading::Reader;
 use super::replicas::InFlight;
 use super::sse::{Event, EventKind, EventReader};
@@ -111,7 +111,7 @@ impl Reading {
                 // What came in the same piece is of no use: the answer has failed.
                 self.queue.clear();
                 self.answer.in_flight.failed(&fault);
-                return Some(Err(fault.of(self.answer.backend.clone(), self.progress)));
+                return Some(Err(fault.of(&self.answer.backend, self.progress)));
             }
         }
     }
@@ -165,7 +165,7 @@ impl Reading {
     fn take(&mut self, piece: &[u8]) -> Result<Step, Fault> {
         match &mut self.form {
             Form::Whole(bytes) if bytes.len() + piece.len() > MAX_WHOLE_BYTES => {
-                Err(Fault::malformed(format!("its answer is longer than {MAX_WHOLE_BYTES} bytes")))
+                Err(malformed(format!("its answer is longer than {MAX_WHOLE_BYTES} bytes")))
             }
             Form::Whole(bytes) => {
                 bytes.extend_from_slice(piece);
@@ -181,7 +181,7 @@ impl Reading {
     fn read_events(&mut self) -> Result<Step, Fault> {
         let Form::Events(events) = &mut self.form else { return Ok(Step::More) };
         let too_long =
-            |_| Fault::malformed(format!("an event is longer than {} bytes", super::sse::MAX_EVENT_BYTES));
+            |_| malformed(format!("an event is longer than {} bytes", super::sse::MAX_EVENT_BYTES));
         while let Some(Event { kind, data }) = events.next().map_err(too_long)? {
             if kind == EventKind::Error {
                 return Err(of_event(&ErrorWords::read(&data)));

@@ -46,6 +46,7 @@ pub(in crate::openai_compatible) fn of_status(
         status: Some(status.as_u16()),
         retry_after: retry_after(headers),
         request_id: request_id.filter(|id| id.len() <= 128).map(str::to_owned),
+        usage: None,
     }
 }
 

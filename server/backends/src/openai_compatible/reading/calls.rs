@@ -2,7 +2,7 @@
 
 use spillway_types::ToolCallDelta;
 
-use crate::openai_compatible::fault::Fault;
+use crate::openai_compatible::fault::{Fault, malformed};
 use crate::openai_compatible::wire;
 
 /// Most calls in one choice.
@@ -35,10 +35,10 @@ impl OpenCalls {
             return Ok(Some(delta).filter(|delta| !delta.arguments.is_empty()));
         }
         let Some(name) = name else {
-            return Err(Fault::malformed("it went on with a call that it had not begun"));
+            return Err(malformed("it went on with a call that it had not begun"));
         };
         if self.0.len() == MAX_CALLS {
-            return Err(Fault::malformed(format!("it called more than {MAX_CALLS} tools at once")));
+            return Err(malformed(format!("it called more than {MAX_CALLS} tools at once")));
         }
         let call = self.0.len() as u32;
         // Servers without indices open one call after the other.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use spillway_types::{AnswerToken, SpelledToken, TokenDetail, TokenId};
 
-use crate::openai_compatible::fault::Fault;
+use crate::openai_compatible::fault::{Fault, malformed};
 use crate::openai_compatible::wire::{ChatToken, Logprobs};
 
 /// The tokens that came with a piece of text, before which a choice had `text_offset` characters.
@@ -44,7 +44,7 @@ fn of_completion(
     let mut read = Vec::with_capacity(tokens.len());
     for (index, text) in tokens.into_iter().enumerate() {
         let Some(Some(logprob)) = scores.get(index).copied() else {
-            return Err(Fault::malformed("a token came without its log-probability"));
+            return Err(malformed("a token came without its log-probability"));
         };
         let spelled =
             |(text, logprob): (String, f32)| SpelledToken { token: None, logprob, bytes: text.into_bytes() };
