@@ -10,6 +10,7 @@ mod engine;
 mod faults;
 #[cfg(feature = "cuda")]
 mod gpu_selftest;
+mod ledger;
 mod listen;
 mod logging;
 mod memory;
@@ -63,6 +64,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::GpuReport(report) => spillway_bench::gpu_report::run(&report.folder),
         Command::CutModel(cut) => cut_model(&cut),
         Command::HashKey => hash_key(),
+        Command::Ledger(report) => ledger::run(&report),
         Command::Route(command) => route::run(&command),
         Command::Check { config, effective, form } => {
             check::run(&check::Check { config: &config, effective: &effective, form })

@@ -43,8 +43,8 @@ pub use backends::{
     ReasoningBy, RemoteTerms, Timeouts, ToolChoiceUpTo,
 };
 pub use cli::{
-    BenchCommand, CheckForm, Command, CutModel, ExplainedBy, GpuReport, GpuSelftest, RouteCommand, RouteEval,
-    RouteExplain, RouteTrain, SelftestShapes, flags_markdown, parse,
+    BenchCommand, CheckForm, Command, CutModel, ExplainedBy, GpuReport, GpuSelftest, LedgerReport,
+    RouteCommand, RouteEval, RouteExplain, RouteTrain, SelftestShapes, flags_markdown, parse,
 };
 pub use device::{BatchInvariance, CudaGraphs, DeviceChoice, DeviceConfig, GpuSettings, KernelOverlap};
 pub use document::KeyPath;
@@ -196,6 +196,12 @@ pub enum ConfigError {
     /// There is no place for a hub's repositories.
     #[error("there is no folder for the hub's repositories: set HF_HOME, XDG_CACHE_HOME or HOME")]
     NoHubCache,
+    /// The config keeps its ledger in no file.
+    #[error("config file {} keeps its calls in memory: give --path, or set [store] path to a file", config.display())]
+    NoLedgerFile {
+        /// Which config.
+        config: PathBuf,
+    },
     /// There is no place for downloaded models.
     #[error("there is no cache folder: set SPILLWAY_CACHE, XDG_CACHE_HOME or HOME")]
     NoCacheFolder,
@@ -219,6 +225,7 @@ impl ConfigError {
             | Self::BadKey { .. }
             | Self::Variable { .. }
             | Self::PullPath { .. }
+            | Self::NoLedgerFile { .. }
             | Self::NoHubCache
             | Self::NoCacheFolder => None,
         }

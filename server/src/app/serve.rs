@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use metrics::gauge;
 use spillway_router::{BoxFuture, Ledger, Runtime};
 use spillway_store::{Store, StoreConfig, UnixMs};
 
@@ -21,6 +22,8 @@ use crate::routing::{NoLedger, StoreLedger, TokioRuntime, UnixClock};
 /// Time for which a ledger in memory keeps calls, and between two looks for older ones.
 const KEPT_IN_MEMORY: Duration = Duration::from_hours(24);
 const FORGET_INTERVAL: Duration = Duration::from_mins(10);
+/// Time between two sums of the month: one over a million calls takes a third of a second.
+const TELL_INTERVAL: Duration = Duration::from_mins(1);
 /// Time between the comments that keep an idle stream open.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -42,6 +45,9 @@ pub(super) fn serve(config: ServeConfig, source: Option<ConfigSource>) -> anyhow
         None => Arc::new(NoLedger),
     };
     let (router_runtime, router_tasks) = TokioRuntime::start();
+    if let Some(store) = &store {
+        router_runtime.spawn(Box::pin(tell_month(store.ledger(), unix_clock())));
+    }
     if let (Some(store), StorePlace::Memory) = (&store, &config.store) {
         router_runtime.spawn(Box::pin(forget_old_calls(store.ledger(), unix_clock())));
     }
@@ -148,6 +154,23 @@ fn open_store(config: &ServeConfig) -> anyhow::Result<Option<Store>> {
     Ok(Some(store))
 }
 
+/// Keeps the metrics of the month's money true.
+async fn tell_month(ledger: spillway_store::Ledger, clock: UnixClock) {
+    loop {
+        let now = clock();
+        let read = ledger.read(move |reader| Ok((reader.projection(now)?, reader.open_reservations()?)));
+        match read.await {
+            Ok((projection, open)) => {
+                gauge!("spillway_month_spent_usd").set(projection.spent.as_dollars());
+                gauge!("spillway_month_projected_usd").set(projection.projected.as_dollars());
+                gauge!("spillway_open_reservations_usd").set(open.reserved.as_dollars());
+            }
+            Err(error) => tracing::warn!(%error, "the month's spend could not be summed"),
+        }
+        tokio::time::sleep(TELL_INTERVAL).await;
+    }
+}
+
 /// Keeps a ledger in memory from growing without end.
 async fn forget_old_calls(ledger: spillway_store::Ledger, clock: UnixClock) {
     loop {
@@ -160,7 +183,7 @@ async fn forget_old_calls(ledger: spillway_store::Ledger, clock: UnixClock) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the ledger's rows are told in wall-clock time")]
-fn unix_clock() -> UnixClock {
+pub(super) fn unix_clock() -> UnixClock {
     use std::time::{SystemTime, UNIX_EPOCH};
     Arc::new(|| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

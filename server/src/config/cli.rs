@@ -9,9 +9,12 @@ use super::environment::Environment;
 use super::raw::{RawConfig, RawDevice, RawModel, RawScheduler};
 use super::{ConfigError, ConfigSource, EngineSettings, ModelChoice, ServeConfig};
 
+mod ledger;
 mod reference;
 mod route;
 
+pub use ledger::LedgerReport;
+use ledger::RawLedger;
 pub use reference::flags_markdown;
 use route::RawRouteCommand;
 pub use route::{ExplainedBy, RouteCommand, RouteEval, RouteExplain, RouteTrain};
@@ -38,6 +41,8 @@ pub enum Command {
     CutModel(CutModel),
     /// Print what stands for a key in the config file.
     HashKey,
+    /// Say what was spent.
+    Ledger(LedgerReport),
     /// Say where requests go; train or judge the model that tells hard prompts.
     Route(RouteCommand),
     /// Say what is inside a model, what it needs, and whether it fits.
@@ -84,6 +89,8 @@ enum RawCommand {
     /// Write the first layers of a GGUF model to a new file: real weights, small enough to carry to a GPU that is to be
     /// tried. It answers with nonsense, but always with the same.
     CutModel(CutModel),
+    /// What was spent this month, what the month will have cost, and what the routing saved. Beside a running server, too.
+    Ledger(RawLedger),
     /// Where requests go, and the model that tells which prompts are worth a strong one.
     #[command(subcommand)]
     Route(RawRouteCommand),
@@ -313,6 +320,7 @@ fn resolve(matches: &ArgMatches, environment: &Environment) -> Result<Command, C
         RawCommand::GpuReport(report) => Ok(Command::GpuReport(report)),
         RawCommand::CutModel(cut) => Ok(Command::CutModel(cut)),
         RawCommand::Key(RawKeyCommand::Hash) => Ok(Command::HashKey),
+        RawCommand::Ledger(ledger) => Ok(Command::Ledger(ledger.read(environment)?)),
         RawCommand::Route(route) => Ok(Command::Route(route.read(environment)?)),
         RawCommand::Check { target, json, engine } => {
             let args =
