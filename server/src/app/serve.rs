@@ -44,6 +44,9 @@ pub(super) fn serve(config: ServeConfig, source: Option<ConfigSource>) -> anyhow
         Some(store) => Arc::new(StoreLedger::new(store.ledger(), unix_clock())),
         None => Arc::new(NoLedger),
     };
+    let runtime = runtime()?;
+    // What runs beside requests begins before the first of them.
+    let _context = runtime.enter();
     let (router_runtime, router_tasks) = TokioRuntime::start();
     if let Some(store) = &store {
         router_runtime.spawn(Box::pin(tell_month(store.ledger(), unix_clock())));
@@ -57,7 +60,6 @@ pub(super) fn serve(config: ServeConfig, source: Option<ConfigSource>) -> anyhow
     });
     let mut composer = Composer::new(local, ledger, Arc::new(router_runtime), Arc::clone(&clock));
 
-    let runtime = runtime()?;
     let routing = runtime.block_on(composer.compose(&config))?;
     for warning in &config.routing.warnings {
         tracing::warn!("{warning}");

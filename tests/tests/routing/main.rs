@@ -10,4 +10,5 @@ mod killing;
 mod overflowing;
 mod private;
 mod reloading;
+mod spending;
 mod world;

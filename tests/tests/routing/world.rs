@@ -42,9 +42,17 @@ impl World {
 
     /// Writes the config: these sections after those that every test wants.
     pub(super) fn configure(&self, sections: &str) -> PathBuf {
+        self.configure_with(sections, &self.ledger_path().display().to_string())
+    }
+
+    /// The same, with a ledger in memory.
+    pub(super) fn configure_without_file(&self, sections: &str) -> PathBuf {
+        self.configure_with(sections, "memory")
+    }
+
+    fn configure_with(&self, sections: &str, store: &str) -> PathBuf {
         let path = self.path("spillway.toml");
-        let ledger = self.ledger_path();
-        let text = format!("{sections}\n[store]\npath = {:?}\n", ledger.display().to_string());
+        let text = format!("{sections}\n[store]\npath = {store:?}\n");
         std::fs::write(&path, text).expect("the config is written");
         path
     }
