@@ -45,8 +45,10 @@ pub enum Progress {
 /// What kind of error it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ErrorClass {
-    /// Our quota there is used up for now.
+    /// It refuses more for now, since our account there has asked for too much.
     Throttled,
+    /// We asked nothing, since what we count of our account there leaves no room for so large a request.
+    NoRoomCounted,
     /// The model is being loaded.
     ModelNotReady,
     /// There is no capacity.
@@ -128,8 +130,9 @@ pub enum CoolDown {
 
 impl ErrorClass {
     /// Every class.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Throttled,
+        Self::NoRoomCounted,
         Self::ModelNotReady,
         Self::Unavailable,
         Self::Internal,
@@ -156,6 +159,7 @@ impl ErrorClass {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Throttled => "upstream_throttled",
+            Self::NoRoomCounted => "upstream_quota_counted",
             Self::ModelNotReady => "upstream_model_not_ready",
             Self::Unavailable => "upstream_unavailable",
             Self::Internal => "upstream_internal_error",
@@ -193,6 +197,8 @@ impl ErrorClass {
             | Self::EmptyAnswer
             | Self::MissingEnd
             | Self::MalformedOutput => (1, FallBack::Always, CoolDown::OnRatio),
+            // A smaller request may fit, so nobody else is kept away.
+            Self::NoRoomCounted => (1, FallBack::Always, CoolDown::None),
             // Waiting once more would cost the client the same time again.
             Self::FirstTokenTimeout | Self::IdleTimeout | Self::TotalTimeout => {
                 (0, FallBack::Always, CoolDown::OnRatio)

@@ -112,7 +112,7 @@ impl ApiError {
         use ErrorClass as C;
         let status = match error.class {
             C::InvalidRequest | C::ContextTooLong => ErrorStatus::BadRequest,
-            C::Throttled | C::QuotaExceeded => ErrorStatus::TooManyRequests,
+            C::Throttled | C::NoRoomCounted | C::QuotaExceeded => ErrorStatus::TooManyRequests,
             C::ModelNotReady | C::Unavailable | C::Connect => ErrorStatus::ServiceUnavailable,
             C::ModelTimeout | C::FirstTokenTimeout | C::IdleTimeout | C::TotalTimeout => {
                 ErrorStatus::GatewayTimeout

@@ -76,7 +76,7 @@ async fn quota_is_reserved_before_and_corrected_after_each_call() {
     clock.advance(Duration::from_secs(20));
     let outcome = Outcome::of(&given_up, ask("how are you")).await;
     let error = outcome.upstream();
-    assert_eq!((error.class, error.code.as_str()), (ErrorClass::Throttled, "quota_reserved_here"));
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::NoRoomCounted, "quota_reserved_here"));
     assert_eq!(error.retry_after, Some(Duration::from_secs(40)));
     assert_eq!(fake.requests().len(), num_before);
     clock.advance(Duration::from_secs(40));

@@ -112,7 +112,7 @@ impl BedrockBackend {
             let message = format!(
                 "the call may use {wanted} tokens, {left} are left of {limit} a minute (tokens_per_minute): lower `max_tokens` or wait"
             );
-            Fault { retry_after, ..Fault::new(ErrorClass::Throttled, "quota_reserved_here", message) }
+            Fault { retry_after, ..Fault::new(ErrorClass::NoRoomCounted, "quota_reserved_here", message) }
         })
     }
 }

@@ -207,7 +207,8 @@ fn words(class: ErrorClass, told: &str) -> String {
             let told = without_quotes(told);
             return if told.is_empty() { "Bedrock refuses the request".to_owned() } else { told };
         }
-        ErrorClass::Connect
+        ErrorClass::NoRoomCounted
+        | ErrorClass::Connect
         | ErrorClass::ConnectionLost
         | ErrorClass::FirstTokenTimeout
         | ErrorClass::IdleTimeout

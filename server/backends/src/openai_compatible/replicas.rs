@@ -215,7 +215,8 @@ impl InFlight {
             | ErrorClass::MissingEnd
             | ErrorClass::MalformedOutput => state.failed(now),
             // The request, or what the operator wrote, is at fault.
-            ErrorClass::QuotaExceeded
+            ErrorClass::NoRoomCounted
+            | ErrorClass::QuotaExceeded
             | ErrorClass::InvalidRequest
             | ErrorClass::ContextTooLong
             | ErrorClass::AccessDenied

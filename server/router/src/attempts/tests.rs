@@ -58,6 +58,15 @@ fn a_throttled_backend_that_names_no_time_gets_a_second_unless_another_can_serve
 }
 
 #[test]
+fn a_request_that_our_own_count_has_no_room_for_keeps_nobody_else_away() {
+    let far =
+        FakeBackend::far("far").acting([Act::Refuse(upstream(ErrorClass::NoRoomCounted, Some(60_000)))]);
+    let world = World::new([far, FakeBackend::far("other")], |_, _| {});
+    assert_eq!(world.ask(&standard("large")), "other fallback: well");
+    assert_eq!(world.ask(&standard("small")), "far preferred: well");
+}
+
+#[test]
 fn a_whole_answer_that_breaks_in_the_middle_is_taken_over_by_another() {
     let mut events = answer("four letters", 3);
     events.truncate(2);

@@ -96,7 +96,10 @@ async fn a_call_that_would_be_throttled_is_not_even_sent() {
     }
     match backend.generate(chat(vec![user("Hi")])).await.err() {
         Some(BackendError::Upstream(error)) => {
-            assert_eq!((error.class, error.code.as_str()), (ErrorClass::Throttled, "quota_reserved_here"));
+            assert_eq!(
+                (error.class, error.code.as_str()),
+                (ErrorClass::NoRoomCounted, "quota_reserved_here")
+            );
             assert!(error.retry_after.is_some_and(|wait| wait > Duration::from_secs(30)));
         }
         other => panic!("it is throttled here, not {other:?}"),
