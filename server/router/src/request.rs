@@ -33,7 +33,8 @@ pub enum Feature {
     Seed,
     /// Presence and frequency penalties.
     Penalties,
-    /// Everything else that changes which tokens come: biases, bad words, min-p, token ids and the like.
+    /// What only an engine with vLLM's fields knows: everything else that changes which tokens come (biases, bad words,
+    /// min-p, token ids and the like), and whose cached prefixes are whose.
     TokenRules,
     /// Several answers to one prompt.
     SeveralChoices,

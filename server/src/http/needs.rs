@@ -50,6 +50,8 @@ pub(crate) fn asked_fields(params: &GenerationParams, prompt: &Prompt) -> Vec<As
         (sampling.show_special_tokens, Feature::TokenRules, "skip_special_tokens"),
         (params.truncation.is_some(), Feature::TokenRules, "truncate_prompt_tokens"),
         (params.token_names == TokenNames::Ids, Feature::TokenRules, "return_tokens_as_token_ids"),
+        // It changes no token, but none of the others' servers know whose cached prefixes are whose.
+        (params.cache_salt.is_some(), Feature::TokenRules, "cache_salt"),
         (params.n > NonZeroU32::MIN, Feature::SeveralChoices, "n"),
         (sampling.n > NonZeroU32::MIN, Feature::SeveralChoices, "best_of"),
     ];

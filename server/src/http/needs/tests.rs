@@ -64,6 +64,7 @@ fn each_special_wish_is_known_by_its_field() {
         ("truncate_prompt_tokens", json!(5), Feature::TokenRules),
         ("return_tokens_as_token_ids", json!(true), Feature::TokenRules),
         ("chat_template_kwargs", json!({"a": 1}), Feature::TokenRules),
+        ("cache_salt", json!("s"), Feature::TokenRules),
         ("n", json!(2), Feature::SeveralChoices),
         ("continue_final_message", json!(true), Feature::ContinuedMessage),
         ("add_generation_prompt", json!(false), Feature::ContinuedMessage),
