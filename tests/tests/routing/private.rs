@@ -1,5 +1,7 @@
 //! Private prompts never leave, whatever fails: the cloud keeps every byte that it was sent.
 
+use std::time::Duration;
+
 use serde_json::json;
 use spillway_tests::{Server, tiny_model};
 
@@ -106,11 +108,16 @@ async fn private_prompts_are_served_here_though_everything_pulls_them_out() {
     let mut server = world.start_with_model(&[]).await;
     let statuses = served_here_or_refused(&world, &server).await;
     assert_eq!(statuses, [200; 12]);
-    // The same path does lead out: a standard request, and its copy, arrive.
+    // The same path does lead out. The hedge to the local model may win, but the copy arrives in any case.
     let headers = [("authorization", "Bearer desk-key"), ("x-spillway-tags", "law")];
     let reply = post(&server.client(), &chat("open", "the standard words of"), &headers).await;
-    assert_eq!((reply.status, backend(&reply)), (200, "plain"), "{}", reply.text);
-    assert!(world.cloud.has_seen("the standard words of"));
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let arrived = async {
+        while !world.cloud.has_seen("the standard words of") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), arrived).await.expect("a standard prompt is copied out");
     server.terminate();
     server.exited().await;
     let rows = world.rows();
