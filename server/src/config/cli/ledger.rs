@@ -10,7 +10,7 @@ use crate::config::{ConfigError, ConfigSource, Environment, StorePlace};
 /// What is asked of a ledger, as written.
 #[derive(Debug, clap::Args)]
 pub(super) struct RawLedger {
-    /// TOML file, as for `spillway serve`: the ledger of its [store].
+    /// TOML file, as for `spillway serve`: the ledger of its `[store]`.
     #[arg(long, value_name = "FILE", required_unless_present = "path", conflicts_with = "path")]
     config: Option<PathBuf>,
     /// The ledger's own file.
