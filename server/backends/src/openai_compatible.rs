@@ -30,7 +30,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 use spillway_router::{
     Backend, BackendError, BackendId, BackendSnapshot, BoxFuture, Capabilities, ErrorClass, Progress,
     TokenStream,
@@ -40,7 +39,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use affinity::PrefixKey;
-use client::Client;
+use client::{Client, ReplyBody};
 pub use config::{
     ApiKey, CompatibleConfig, CompatibleConfigError, Delivery, ExtraHeaders, HealthSettings, ReplicaUrl,
     Timeouts,
@@ -82,6 +81,7 @@ impl CompatibleBackend {
             config.health.map_or(Duration::ZERO, |health| health.interval * MAX_REPORT_LOOKS);
         let replicas = Arc::new(Replicas::new(config.replicas, max_report_age));
         let mut watch = JoinSet::new();
+        watch.spawn(client.clone().sweep());
         if let Some(settings) = config.health {
             watch.spawn(watch::watch(config.id.clone(), Arc::clone(&replicas), client.clone(), settings));
         }
@@ -133,7 +133,7 @@ impl CompatibleBackend {
         body: Bytes,
         in_flight: &InFlight,
         start: Instant,
-    ) -> Result<Response<Incoming>, Fault> {
+    ) -> Result<Response<ReplyBody>, Fault> {
         let timeouts = &self.timeouts;
         let (limit, class) = match self.delivery {
             Delivery::Streamed if timeouts.first_token < timeouts.total => {
@@ -155,7 +155,7 @@ impl CompatibleBackend {
 }
 
 /// Reads an answer that is an error.
-async fn refusal(response: Response<Incoming>, prompt: &Prompt) -> Fault {
+async fn refusal(response: Response<ReplyBody>, prompt: &Prompt) -> Fault {
     let (head, body) = response.into_parts();
     // The status says the most: a body that cannot be read adds nothing.
     let body = Limited::new(body, MAX_ERROR_BYTES).collect().await;

@@ -1,33 +1,32 @@
 //! The HTTP client: connections that are kept, TLS, a limit for connecting. No redirect is followed, no proxy of the
 //! environment is used, and no address comes from a request.
 
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
+mod connection;
+mod pool;
+mod reply;
+
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, Uri};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use spillway_router::{BoxError, BoxFuture, ErrorClass};
-use tokio::net::TcpStream;
+use spillway_router::ErrorClass;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tower::Service;
 
 use super::fault::Fault;
 use super::{CompatibleConfig, CompatibleConfigError};
+use connection::Connection;
+use pool::Pool;
+pub(super) use reply::ReplyBody;
 
-/// Connections that are kept for each replica. More may be open at a time.
-const MAX_IDLE_CONNECTIONS: usize = 256;
 /// For how long a plain connection is kept: below the five seconds after which uvicorn, which serves vLLM, closes it.
 const PLAIN_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// For how long one with TLS is kept, which costs more to open: below the minute of common load balancers.
@@ -36,9 +35,14 @@ const TLS_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// Sends requests to the replicas of one backend. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub(super) struct Client {
-    http: legacy::Client<TimedConnector, Full<Bytes>>,
+    connector: HttpsConnector<HttpConnector>,
+    connect_timeout: Duration,
+    pools: Arc<HashMap<Origin, Arc<Pool>>>,
     headers: HeaderMap,
 }
+
+/// What connections lead to.
+type Origin = (Scheme, Authority);
 
 impl Client {
     pub(super) fn new(config: &CompatibleConfig) -> Result<Self, CompatibleConfigError> {
@@ -46,37 +50,94 @@ impl Client {
         plain.enforce_http(false);
         // A request is one small write: held back, it would wait for an acknowledgement.
         plain.set_nodelay(true);
-        let https = HttpsConnectorBuilder::new()
+        let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls(config)?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(plain);
-        let is_plain = config.replicas.iter().all(|replica| replica.as_str().starts_with("http:"));
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(if is_plain { PLAIN_IDLE_TIMEOUT } else { TLS_IDLE_TIMEOUT })
-            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
-            .build(TimedConnector { inner: https, limit: config.timeouts.connect });
-        Ok(Self { http, headers: headers(config) })
+        let origins = config.replicas.iter().filter_map(|replica| origin(&replica.endpoint("/")));
+        let pools = origins.map(|origin| {
+            let max_idle = if origin.0 == Scheme::HTTP { PLAIN_IDLE_TIMEOUT } else { TLS_IDLE_TIMEOUT };
+            (origin, Arc::new(Pool::new(max_idle)))
+        });
+        Ok(Self {
+            connector,
+            connect_timeout: config.timeouts.connect,
+            pools: Arc::new(pools.collect()),
+            headers: headers(config),
+        })
     }
 
     /// Posts JSON and waits for the head of the answer.
-    pub(super) async fn post(&self, uri: &Uri, body: Bytes) -> Result<Response<Incoming>, Fault> {
+    pub(super) async fn post(&self, uri: &Uri, body: Bytes) -> Result<Response<ReplyBody>, Fault> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.http.request(request).await.map_err(|error| fault(&error))
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(header::CONTENT_TYPE, json);
+        self.send(uri, request).await
     }
 
     /// Waits for the head of an answer to a look.
-    pub(super) async fn get(&self, uri: &Uri) -> Result<Response<Incoming>, Fault> {
-        let mut request = Request::new(Full::new(Bytes::new()));
-        *request.uri_mut() = uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        self.http.request(request).await.map_err(|error| fault(&error))
+    pub(super) async fn get(&self, uri: &Uri) -> Result<Response<ReplyBody>, Fault> {
+        self.send(uri, Request::new(Full::new(Bytes::new()))).await
     }
+
+    /// Closes connections that have been free for too long, for ever.
+    pub(super) async fn sweep(self) {
+        let mut ticks = tokio::time::interval(PLAIN_IDLE_TIMEOUT);
+        loop {
+            ticks.tick().await;
+            self.pools.values().for_each(|pool| pool.sweep());
+        }
+    }
+
+    async fn send(&self, uri: &Uri, mut request: Request<Full<Bytes>>) -> Result<Response<ReplyBody>, Fault> {
+        let (pool, host) = self.recipient(uri)?;
+        *request.uri_mut() = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")).into();
+        let headers = request.headers_mut();
+        headers.extend(self.headers.clone());
+        headers.insert(header::HOST, host);
+        loop {
+            let kept = pool.take();
+            let is_kept = kept.is_some();
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => self.connect(uri).await?,
+            };
+            match connection.send(request).await {
+                Ok(response) => return Ok(response.map(|body| ReplyBody::new(body, connection, pool))),
+                Err(mut error) => match error.take_message().filter(|_| is_kept) {
+                    // It was closed while it lay there, and nothing was sent.
+                    Some(unsent) => request = unsent,
+                    None => return Err(lost(&root_cause(error.error()))),
+                },
+            }
+        }
+    }
+
+    /// The connections to an address of the config, and its name in requests.
+    fn recipient(&self, uri: &Uri) -> Result<(Arc<Pool>, HeaderValue), Fault> {
+        let found = origin(uri).and_then(|origin| {
+            let host = HeaderValue::try_from(origin.1.as_str()).ok()?;
+            Some((Arc::clone(self.pools.get(&origin)?), host))
+        });
+        found.ok_or_else(|| cannot_reach("its address is not one of the config"))
+    }
+
+    async fn connect(&self, uri: &Uri) -> Result<Connection, Fault> {
+        let limit = self.connect_timeout;
+        let connecting = async {
+            let socket = self.connector.clone().call(uri.clone()).await;
+            let socket = socket.map_err(|error| cannot_reach(&root_cause(&*error)))?;
+            Connection::begin(socket).await.map_err(|error| cannot_reach(&root_cause(&error)))
+        };
+        let late = |_elapsed| cannot_reach(&format!("no connection within {} ms", limit.as_millis()));
+        tokio::time::timeout(limit, connecting).await.map_err(late)?
+    }
+}
+
+fn origin(uri: &Uri) -> Option<Origin> {
+    uri.scheme().cloned().zip(uri.authority().cloned())
 }
 
 fn headers(config: &CompatibleConfig) -> HeaderMap {
@@ -102,13 +163,8 @@ fn tls(config: &CompatibleConfig) -> Result<rustls::ClientConfig, CompatibleConf
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// What a failure to send, or to get an answer, means.
-fn fault(error: &legacy::Error) -> Fault {
-    let reason = root_cause(error);
-    if error.is_connect() {
-        return Fault::new(ErrorClass::Connect, "connect_failed", format!("it cannot be reached: {reason}"));
-    }
-    lost(&reason)
+fn cannot_reach(reason: &str) -> Fault {
+    Fault::new(ErrorClass::Connect, "connect_failed", format!("it cannot be reached: {reason}"))
 }
 
 /// A connection that broke.
@@ -123,32 +179,4 @@ pub(super) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
         cause = source;
     }
     cause.to_string()
-}
-
-/// Connects, TLS included, within a limit.
-#[derive(Clone)]
-struct TimedConnector {
-    inner: HttpsConnector<HttpConnector>,
-    limit: Duration,
-}
-
-impl Service<Uri> for TimedConnector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, ctx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(ctx)
-    }
-
-    fn call(&mut self, uri: Uri) -> BoxFuture<'static, Result<Self::Response, BoxError>> {
-        let (connecting, limit) = (self.inner.call(uri), self.limit);
-        Box::pin(async move {
-            let late = || {
-                let message = format!("no connection within {} ms", limit.as_millis());
-                io::Error::new(io::ErrorKind::TimedOut, message)
-            };
-            tokio::time::timeout(limit, connecting).await.map_err(|_elapsed| late())?
-        })
-    }
 }

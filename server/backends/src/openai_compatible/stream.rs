@@ -11,12 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Response, header};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use spillway_router::{BackendError, BackendId, ErrorClass, Progress, TokenStream};
 use spillway_types::GenerateEvent;
 use tokio::time::{Instant, timeout_at};
 
-use super::client::{lost, root_cause};
+use super::client::{ReplyBody, lost, root_cause};
 use super::fault::{ErrorWords, Fault, malformed, of_event};
 use super::reading::Reader;
 use super::replicas::InFlight;
@@ -44,7 +43,7 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Reads the body.
-    pub(super) fn stream(self, response: Response<Incoming>) -> TokenStream {
+    pub(super) fn stream(self, response: Response<ReplyBody>) -> TokenStream {
         // Some servers answer in one piece whatever is asked for.
         let is_whole = self.delivery == Delivery::Whole || is_json(response.headers());
         let reading = Reading {
@@ -84,7 +83,7 @@ enum Step {
 struct Reading {
     answer: Answer,
     /// Taken at the end.
-    body: Option<Incoming>,
+    body: Option<ReplyBody>,
     form: Form,
     reader: Reader,
     /// What has been read and not handed over.
