@@ -18,7 +18,13 @@ pub(crate) struct Joined {
 }
 
 /// Joins the streams of a request's prompts, each with `n` choices: choice `c` of prompt `p` becomes `p * n + c`.
-pub(crate) fn join(streams: Vec<TokenStream>, n: u32) -> TokenStream {
+pub(crate) fn join(mut streams: Vec<TokenStream>, n: u32) -> TokenStream {
+    // Of one nothing has to be renumbered or summed up, and joining costs something for each event.
+    if streams.len() == 1
+        && let Some(only) = streams.pop()
+    {
+        return only;
+    }
     let num_open = streams.len();
     let numbered = streams.into_iter().zip(0_u32..).map(|(stream, prompt_idx)| -> Numbered {
         Box::pin(stream.map(move |event| event.map(|event| renumber(event, prompt_idx * n))))

@@ -2,6 +2,7 @@
 //! environment is used, and no address comes from a request.
 
 mod connection;
+mod held_waker;
 mod pool;
 mod reply;
 

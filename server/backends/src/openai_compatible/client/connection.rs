@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -17,6 +17,8 @@ use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::held_waker::HeldWaker;
+
 /// Bytes of both directions, in TLS or not.
 pub(super) type Socket = MaybeHttpsStream<TokioIo<TcpStream>>;
 
@@ -25,12 +27,13 @@ pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     /// Reads and writes; absent once the connection has ended.
     driver: Option<http1::Connection<Socket, Full<Bytes>>>,
+    waker: HeldWaker,
 }
 
 impl Connection {
     pub(super) async fn begin(socket: Socket) -> hyper::Result<Self> {
         let (sender, driver) = http1::handshake(socket).await?;
-        Ok(Self { sender, driver: Some(driver) })
+        Ok(Self { sender, driver: Some(driver), waker: HeldWaker::new() })
     }
 
     /// Sends a request, which must have its `Host`, and waits for the head of the answer. The body of it comes only as
@@ -40,23 +43,31 @@ impl Connection {
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>> {
         let mut answer = pin!(self.sender.try_send_request(request));
-        let driver = &mut self.driver;
-        poll_fn(|ctx| {
-            drive(driver, ctx);
-            answer.as_mut().poll(ctx)
-        })
-        .await
+        poll_fn(|ctx| self.poll_for(ctx, |ctx| answer.as_mut().poll(ctx))).await
     }
 
-    /// Reads and writes what can be now; `ctx` is woken when there is more.
-    pub(super) fn drive(&mut self, ctx: &mut Context<'_>) {
-        drive(&mut self.driver, ctx);
+    /// Polls for something that comes on this connection: reads and writes what can be now, as long as it is not there.
+    pub(super) fn poll_for<T>(
+        &mut self,
+        ctx: &Context<'_>,
+        mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let Self { waker, driver, .. } = self;
+        waker.poll(ctx, |ctx| {
+            // First what has been read by now, since the connection reads on only as that is taken.
+            let found = wanted(ctx);
+            if found.is_ready() {
+                return found;
+            }
+            drive(driver, ctx);
+            wanted(ctx)
+        })
     }
 
     /// Whether it is open, and the last answer has come to its end, as far as can be seen now.
     pub(super) fn is_free(&mut self) -> bool {
         // Nobody waits for it.
-        self.drive(&mut Context::from_waker(Waker::noop()));
+        drive(&mut self.driver, &mut Context::from_waker(Waker::noop()));
         self.driver.is_some() && self.sender.is_ready()
     }
 }

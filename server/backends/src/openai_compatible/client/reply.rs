@@ -33,14 +33,11 @@ impl Body for ReplyBody {
         ctx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
-        // First what has been read by now, since the connection reads on only as this is taken.
-        let mut frame = Pin::new(&mut this.body).poll_frame(ctx);
-        if frame.is_pending()
-            && let Some(connection) = &mut this.connection
-        {
-            connection.drive(ctx);
-            frame = Pin::new(&mut this.body).poll_frame(ctx);
-        }
+        let body = &mut this.body;
+        let frame = match &mut this.connection {
+            Some(connection) => connection.poll_for(ctx, |ctx| Pin::new(&mut *body).poll_frame(ctx)),
+            None => Pin::new(body).poll_frame(ctx),
+        };
         if matches!(frame, Poll::Ready(None))
             && let Some(connection) = this.connection.take()
         {
