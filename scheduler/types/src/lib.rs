@@ -16,6 +16,7 @@ mod penalties;
 mod priority;
 mod request;
 mod sampling;
+mod text_size;
 mod tools;
 
 pub use block::{BlockId, BlockSize, InvalidBlockSize};
@@ -35,4 +36,5 @@ pub use request::{
     PlacedImage, Prompt, ReasoningEffort, ReasoningPart, Role, Truncation,
 };
 pub use sampling::{GivenSampling, InvalidSampling, RandomSampling, Sampling, SamplingParams, Seed};
+pub use text_size::TextSize;
 pub use tools::{JsonSchema, Tool, ToolChoice, ToolUse};

@@ -4,17 +4,17 @@
 use std::num::NonZeroU32;
 
 use spillway_router::{Feature, Needs};
-use spillway_types::{ChatEnd, ChatMessage, ChatPrompt, OutputFormat, Prompt, ReasoningPart, Truncation};
+use spillway_types::{
+    ChatEnd, ChatMessage, ChatPrompt, JsonText, OutputFormat, Prompt, ReasoningPart, TextSize, Truncation,
+};
 
 use crate::http::logprobs::TokenNames;
 use crate::http::params::GenerationParams;
 
-/// Bytes of text that make a token, about: the prompt is not tokenised to route it, which would take longer than routing.
-const BYTES_PER_TOKEN: usize = 4;
 /// Tokens that a chat template puts around a message, about.
-const MESSAGE_TOKENS: usize = 4;
+const MESSAGE_TOKENS: u32 = 4;
 /// Tokens of a picture, about: what the dearest providers count for one that they need not make smaller.
-const IMAGE_TOKENS: usize = 1600;
+const IMAGE_TOKENS: u32 = 1600;
 
 /// A field that asks for something which not every backend can do.
 pub(crate) type AskedField = (Feature, &'static str);
@@ -91,47 +91,48 @@ pub(crate) fn needs(params: &GenerationParams, prompt: &Prompt) -> Needs {
     }
 }
 
-/// Tokens of a prompt: exact if it is given as tokens, else about as many as its bytes make.
+/// Tokens of a prompt: exact if it is given as tokens, else about as many as its text makes. It is not tokenised to route
+/// it, which would take longer than routing.
 fn prompt_tokens(prompt: &Prompt, format: &OutputFormat, truncation: Option<Truncation>) -> u32 {
     let tokens = match prompt {
-        Prompt::Text(text) => text.len().div_ceil(BYTES_PER_TOKEN),
-        Prompt::Tokens(tokens) => tokens.len(),
+        Prompt::Text(text) => TextSize::of(text).tokens(),
+        Prompt::Tokens(tokens) => u32::try_from(tokens.len()).unwrap_or(u32::MAX),
         Prompt::Chat(chat) => chat_tokens(chat),
     };
     let schema = match format {
-        OutputFormat::JsonSchema(schema) => schema.schema.as_str().len().div_ceil(BYTES_PER_TOKEN),
+        OutputFormat::JsonSchema(schema) => TextSize::of(schema.schema.as_str()).tokens(),
         OutputFormat::Text | OutputFormat::JsonObject => 0,
     };
-    let tokens = u32::try_from(tokens + schema).unwrap_or(u32::MAX);
+    let tokens = tokens.saturating_add(schema);
     match truncation {
         Some(Truncation::Last(most)) => tokens.min(most.get()),
         Some(Truncation::ToFit) | None => tokens,
     }
 }
 
-fn chat_tokens(chat: &ChatPrompt) -> usize {
+fn chat_tokens(chat: &ChatPrompt) -> u32 {
     let tools = chat.tools.iter().flat_map(|used| &used.tools);
-    let tool_bytes: usize = tools
-        .map(|tool| {
-            let parameters = tool.parameters.as_ref().map_or(0, |schema| schema.as_str().len());
-            tool.name.len() + tool.description.as_ref().map_or(0, String::len) + parameters
+    let tools: TextSize = tools
+        .flat_map(|tool| {
+            let parameters = tool.parameters.as_ref().map(JsonText::as_str);
+            [Some(tool.name.as_str()), tool.description.as_deref(), parameters]
         })
+        .flatten()
+        .map(TextSize::of)
         .sum();
-    let messages = chat.messages.iter().map(|message| {
-        MESSAGE_TOKENS
-            + message_bytes(message).div_ceil(BYTES_PER_TOKEN)
-            + message.images.len() * IMAGE_TOKENS
-    });
-    messages.sum::<usize>() + tool_bytes.div_ceil(BYTES_PER_TOKEN)
+    chat.messages.iter().map(message_tokens).fold(tools.tokens(), u32::saturating_add)
 }
 
-fn message_bytes(message: &ChatMessage) -> usize {
+fn message_tokens(message: &ChatMessage) -> u32 {
     let thoughts = message.reasoning.iter().map(|part| match part {
-        ReasoningPart::Text { text, .. } => text.len(),
-        ReasoningPart::Redacted(data) => data.len(),
+        ReasoningPart::Text { text, .. } => text,
+        ReasoningPart::Redacted(data) => data,
     });
-    let calls = message.tool_calls.as_ref().map_or(0, |calls| calls.as_str().len());
-    message.content.len() + message.name.as_ref().map_or(0, String::len) + calls + thoughts.sum::<usize>()
+    let calls = message.tool_calls.as_ref().map_or("", JsonText::as_str);
+    let texts = [message.content.as_str(), message.name.as_deref().unwrap_or_default(), calls];
+    let text: TextSize = texts.into_iter().chain(thoughts.map(String::as_str)).map(TextSize::of).sum();
+    let images = u32::try_from(message.images.len()).unwrap_or(u32::MAX).saturating_mul(IMAGE_TOKENS);
+    MESSAGE_TOKENS.saturating_add(text.tokens()).saturating_add(images)
 }
 
 #[cfg(test)]

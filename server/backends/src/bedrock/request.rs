@@ -9,7 +9,7 @@ use aws_sdk_bedrockruntime::types::{
 };
 use aws_smithy_types::Document;
 use serde_json::Value;
-use spillway_types::{ChatEnd, ChatPrompt, GenerateRequest, OutputFormat, Prompt};
+use spillway_types::{ChatEnd, ChatPrompt, GenerateRequest, JsonText, OutputFormat, Prompt, TextSize};
 
 use super::config::BedrockConfig;
 use super::document;
@@ -21,12 +21,12 @@ use super::names::{self, Names};
 use super::tools;
 use super::traits::Traits;
 
-/// Bytes of text that make a token at least: about 4 in English, fewer elsewhere.
-const BYTES_PER_TOKEN: usize = 3;
+/// By how much more a text is taken to hold than it likely does, as code and numbers make more tokens than prose.
+const TEXT_MARGIN: (u32, u32) = (4, 3);
 /// Tokens that a picture is taken for.
-const TOKENS_PER_IMAGE: usize = 1600;
+const TOKENS_PER_IMAGE: u32 = 1600;
 /// Tokens around each message.
-const TOKENS_PER_MESSAGE: usize = 8;
+const TOKENS_PER_MESSAGE: u32 = 8;
 
 /// A call to be made.
 #[derive(Debug)]
@@ -171,21 +171,21 @@ fn conversation(prompt: &Prompt) -> Result<&ChatPrompt, Refusal> {
 
 /// Tokens of a prompt, rather too many than too few.
 fn estimate(chat: &ChatPrompt, format: &OutputFormat) -> u32 {
-    let mut bytes = match format {
-        OutputFormat::JsonSchema(schema) => schema.schema.as_str().len(),
-        OutputFormat::Text | OutputFormat::JsonObject => 0,
+    let schema = match format {
+        OutputFormat::JsonSchema(schema) => Some(schema.schema.as_str()),
+        OutputFormat::Text | OutputFormat::JsonObject => None,
     };
-    for tool in chat.tools.iter().flat_map(|tools| &tools.tools) {
-        let parameters = tool.parameters.as_ref().map_or(0, |schema| schema.as_str().len());
-        bytes += tool.name.len() + tool.description.as_ref().map_or(0, String::len) + parameters;
-    }
-    let mut num_images = 0;
-    for message in &chat.messages {
-        bytes += message.content.len() + message.tool_calls.as_ref().map_or(0, |calls| calls.as_str().len());
-        num_images += message.images.len();
-    }
-    let tokens = bytes.div_ceil(BYTES_PER_TOKEN)
+    let tools = chat.tools.iter().flat_map(|tools| &tools.tools).flat_map(|tool| {
+        let parameters = tool.parameters.as_ref().map(JsonText::as_str);
+        [Some(tool.name.as_str()), tool.description.as_deref(), parameters]
+    });
+    let messages = chat.messages.iter().flat_map(|message| {
+        [Some(message.content.as_str()), message.tool_calls.as_ref().map(JsonText::as_str)]
+    });
+    let text: TextSize = tools.chain(messages).chain([schema]).flatten().map(TextSize::of).sum();
+    let num_images = chat.messages.iter().map(|message| message.images.len() as u32).sum::<u32>();
+    let (more, than) = TEXT_MARGIN;
+    text.tokens().saturating_mul(more).div_ceil(than)
         + num_images * TOKENS_PER_IMAGE
-        + chat.messages.len() * TOKENS_PER_MESSAGE;
-    u32::try_from(tokens).unwrap_or(u32::MAX)
+        + chat.messages.len() as u32 * TOKENS_PER_MESSAGE
 }

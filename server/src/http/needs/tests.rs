@@ -29,7 +29,7 @@ fn a_plain_chat_asks_for_nothing_special() {
         read(&json!({"temperature": 0.3, "top_p": 0.5, "max_tokens": 9, "stop": "a", "user": "ann"}));
     assert_eq!(asked_fields(&params, &prompt), [(Feature::Chat, "messages")]);
     let needs = needs(&params, &prompt);
-    assert_eq!((needs.prompt_tokens, needs.max_tokens), (MESSAGE_TOKENS as u32 + 2, Some(9)));
+    assert_eq!((needs.prompt_tokens, needs.max_tokens), (MESSAGE_TOKENS + 2, Some(9)));
 }
 
 #[test]
