@@ -11,4 +11,5 @@ mod overflowing;
 mod private;
 mod reloading;
 mod spending;
+mod unsure;
 mod world;
