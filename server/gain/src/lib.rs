@@ -1,11 +1,11 @@
 //! Predicts how much better a strong model would answer a prompt than the local one.
 //!
 //! The score is the expected *gain*, `strong_correct - weak_correct`, not hardness: a prompt that both models fail is
-//! hard, and yet nothing is gained by sending it away. It is read from the text alone, by a model of 1.6 MB that is part
+//! hard, and yet nothing is gained by sending it away. It is read from the text alone, by a model of 1.9 MB that is part
 //! of the program and that `spillway route train` can train anew on a labelled log.
 //!
-//! Two stages: word weights for how likely each model is right, and a forest that reads their predictions
-//! together with counts of the prompt's surface. A decision takes time linear in the text; of a text over 16 KiB only
+//! Word weights tell how likely each model is right, a forest reads their predictions together with counts of the
+//! prompt's surface, and a smooth model of words and surface is added to it. A decision takes time linear in the text; of a text over 16 KiB only
 //! the first and the last 8 KiB are read.
 //!
 //! # Deliberately absent
@@ -23,6 +23,8 @@ mod model;
 mod random;
 mod reading;
 mod ridge;
+mod smooth_model;
+mod stages;
 mod train;
 mod word_model;
 

@@ -4,22 +4,19 @@ mod bytes;
 
 use crate::calibration::Calibration;
 use crate::error::GainError;
-use crate::forest::Forest;
 use crate::reading::Reading;
-use crate::train::features;
-use crate::word_model::WordModel;
+use crate::stages::Stages;
 
 /// Weights that predict the gain of the strong model over the local one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GainModel {
-    words: WordModel,
-    forest: Forest,
+    stages: Stages,
     calibration: Calibration,
 }
 
 impl GainModel {
-    pub(crate) fn new(words: WordModel, forest: Forest, calibration: Calibration) -> Self {
-        Self { words, forest, calibration }
+    pub(crate) fn new(stages: Stages, calibration: Calibration) -> Self {
+        Self { stages, calibration }
     }
 
     /// The model that is part of this program. Keep it: every call reads the weights anew, which takes milliseconds.
@@ -47,9 +44,7 @@ impl GainModel {
     /// The expected gain of sending `prompt` to the strong model: the chance that only the strong model is right, minus the
     /// chance that only the local one is. From -1 to 1; about the mean gain for a text in unknown words.
     pub fn gain(&self, prompt: &str) -> f32 {
-        let reading = Reading::new(prompt);
-        let features = features(&reading, self.words.predict(&reading.terms));
-        self.calibration.line.apply(self.forest.predict(&features)).clamp(-1.0, 1.0)
+        self.calibration.line.apply(self.stages.score(&Reading::new(prompt))).clamp(-1.0, 1.0)
     }
 
     /// The gain from which on a prompt should be sent away, so that `share` of the prompts are.

@@ -1,12 +1,14 @@
 //! Trains a model, and scores every example by models that have not seen it.
 //!
-//! Two stages. First the [word model](crate::word_model) learns from terms who is right. Then a forest learns the gain
-//! from the surface of the prompt and from the word model's predictions, which for this purpose come from word models
-//! that have not seen the example: else the forest would trust them too much.
+//! First the [word model](crate::word_model) learns from terms who is right. Then a forest learns the gain from the
+//! surface of the prompt and from the word model's predictions, which for this purpose come from word models that have
+//! not seen the example: else the forest would trust them too much. Beside them the
+//! [smooth model](crate::smooth_model) learns the gain from terms and surface at once.
 //!
 //! Everything follows from the examples, their order and the seed; there is no clock and no thread in it.
 
-mod stages;
+mod fit;
+mod term_rows;
 
 use crate::calibration::{Calibration, Line};
 use crate::error::GainError;
@@ -14,9 +16,7 @@ use crate::example::Example;
 use crate::model::GainModel;
 use crate::random::mix;
 use crate::reading::Reading;
-use stages::{Stages, Training};
-
-pub(crate) use stages::{NUM_FEATURES, features};
+use fit::Training;
 
 /// Fewest examples a training takes: with fewer, the held-out figures say nothing.
 pub const MIN_EXAMPLES: usize = 100;
@@ -70,14 +70,14 @@ pub fn train(examples: &[Example], settings: TrainSettings) -> Result<Trained, G
     held_out.iter_mut().flatten().for_each(|score| *score = line.apply(*score));
     let calibration = Calibration::new(line, held_out.iter().flatten().copied());
     let all: Vec<usize> = (0..num).collect();
-    let Stages { words, forest } = training.fit(&all, settings.seed);
-    Ok(Trained { model: GainModel::new(words, forest, calibration), held_out })
+    let stages = training.fit(&all, settings.seed);
+    Ok(Trained { model: GainModel::new(stages, calibration), held_out })
 }
 
 /// The score of every example by stages fitted on the other folds.
 fn held_out_scores(training: &Training<'_>, settings: TrainSettings, seed: u64) -> Vec<f32> {
     let num_folds = settings.num_folds.max(2);
-    let folds = folds(training.examples, num_folds, seed);
+    let folds = folds(training.examples.iter(), num_folds, seed);
     let mut scores = vec![0.0; folds.len()];
     for fold in 0..num_folds {
         let (outside, inside): (Vec<usize>, Vec<usize>) =
@@ -91,13 +91,13 @@ fn held_out_scores(training: &Training<'_>, settings: TrainSettings, seed: u64) 
 }
 
 /// A fold for every example, by its prompt: equal prompts are never on both sides.
-fn folds(examples: &[Example], num_folds: usize, seed: u64) -> Vec<usize> {
+fn folds<'a>(examples: impl Iterator<Item = &'a Example>, num_folds: usize, seed: u64) -> Vec<usize> {
     let fold = |example: &Example| {
         let bytes = example.prompt.bytes();
         let hash = bytes.fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         (mix(hash) % num_folds as u64) as usize
     };
-    examples.iter().map(fold).collect()
+    examples.map(fold).collect()
 }
 
 #[cfg(test)]

@@ -1,22 +1,24 @@
 //! A model as bytes: little-endian, every length checked, the whole under one checksum.
 //!
 //! `magic [8] | format u32 | payload length u32 | checksum of the payload u64 | payload`, where the payload is, in order:
-//! line, quantiles, forest, word model. A model read is a sound one: numbers are finite and trees end.
+//! line, quantiles, forest, smooth model, word model. A model read is a sound one: numbers are finite and trees end.
 
 use super::GainModel;
 use crate::calibration::{Calibration, Line, NUM_QUANTILES};
 use crate::error::GainError;
 use crate::forest::{Forest, Node, Tree};
-use crate::train::NUM_FEATURES;
-use crate::word_model::{Entry, Pair, Table, WordModel};
+use crate::reading::NUM_LEXICAL;
+use crate::smooth_model::{NUM_CUTS, NUM_WAVES, Rank, SmoothModel, Surface};
+use crate::stages::{NUM_FEATURES, Stages};
+use crate::word_model::{Entry, NUM_TARGETS, Table, Targets, WordModel};
 
 const MAGIC: &[u8; 8] = b"SPWYGAIN";
 
 /// Rises whenever the bytes, or the meaning of a feature or a key, change.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 const HEADER_BYTES: usize = 24;
-const ENTRY_BYTES: usize = 10;
+const ENTRY_BYTES: usize = 6 + 2 * NUM_TARGETS;
 
 /// Most trees of a forest: they bound the time of a decision.
 const MAX_TREES: u32 = 10_000;
@@ -30,12 +32,18 @@ pub(super) fn write(model: &GainModel) -> Vec<u8> {
     let calibration = &model.calibration;
     put_floats(&mut payload, &[calibration.line.offset, calibration.line.slope]);
     put_floats(&mut payload, &calibration.quantiles);
-    put_floats(&mut payload, &[model.forest.mean]);
-    payload.extend((model.forest.trees.len() as u32).to_le_bytes());
-    for tree in &model.forest.trees {
+    let Stages { words, smooth, forest } = &model.stages;
+    put_floats(&mut payload, &[forest.mean]);
+    payload.extend((forest.trees.len() as u32).to_le_bytes());
+    for tree in &forest.trees {
         put_tree(&mut payload, tree);
     }
-    put_words(&mut payload, &model.words);
+    for rank in smooth.ranks() {
+        put_floats(&mut payload, &rank.cuts);
+        put_floats(&mut payload, &[rank.mean, rank.factor]);
+    }
+    put_floats(&mut payload, smooth.weights());
+    put_words(&mut payload, words);
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
     bytes.extend(MAGIC);
     bytes.extend(FORMAT.to_le_bytes());
@@ -104,13 +112,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<GainModel, GainError> {
 
 fn read_payload(mut reader: Reader<'_>) -> Result<GainModel, GainError> {
     let line = Line { offset: reader.float()?, slope: reader.float()? };
-    let quantiles = (0..NUM_QUANTILES).map(|_| reader.float()).collect::<Result<Vec<f32>, _>>()?;
+    let quantiles = reader.floats(NUM_QUANTILES)?;
     if line.slope <= 0.0 || !quantiles.is_sorted() {
         return Err(damaged("its calibration does not rise"));
     }
     let forest = read_forest(&mut reader)?;
+    let smooth = read_smooth(&mut reader)?;
     let words = read_words(&mut reader)?;
-    Ok(GainModel::new(words, forest, Calibration { line, quantiles }))
+    Ok(GainModel::new(Stages { words, smooth, forest }, Calibration { line, quantiles }))
 }
 
 fn read_forest(reader: &mut Reader<'_>) -> Result<Forest, GainError> {
@@ -139,9 +148,23 @@ fn read_tree(reader: &mut Reader<'_>) -> Result<Tree, GainError> {
     Tree::new(nodes, NUM_FEATURES).ok_or_else(|| damaged("a tree does not hold together"))
 }
 
+fn read_smooth(reader: &mut Reader<'_>) -> Result<SmoothModel, GainError> {
+    let mut ranks = Vec::with_capacity(NUM_LEXICAL);
+    for _ in 0..NUM_LEXICAL {
+        let cuts = reader.floats(NUM_CUTS)?;
+        if !cuts.is_sorted() {
+            return Err(damaged("its ranks do not rise"));
+        }
+        ranks.push(Rank { cuts, mean: reader.float()?, factor: reader.float()? });
+    }
+    let surface = Surface::new(ranks).ok_or_else(|| damaged("its surface has another size"))?;
+    let weights = reader.floats(NUM_WAVES)?;
+    SmoothModel::new(surface, weights).ok_or_else(|| damaged("its waves have another number"))
+}
+
 fn read_words(reader: &mut Reader<'_>) -> Result<WordModel, GainError> {
-    let means: Pair = [reader.float()?, reader.float()?];
-    let scales: Pair = [reader.float()?, reader.float()?];
+    let means = reader.targets()?;
+    let scales = reader.targets()?;
     let unknown_idf = u16::from_le_bytes(reader.take()?);
     let num_entries = reader.u32()? as usize;
     // Checked before room is made for them.
@@ -153,7 +176,7 @@ fn read_words(reader: &mut Reader<'_>) -> Result<WordModel, GainError> {
         entries.push(Entry {
             key: reader.u32()?,
             idf: u16::from_le_bytes(reader.take()?),
-            weights: [i16::from_le_bytes(reader.take()?), i16::from_le_bytes(reader.take()?)],
+            weights: [reader.weight()?, reader.weight()?, reader.weight()?],
         });
     }
     let table = Table::new(entries).ok_or_else(|| damaged("its terms are out of order"))?;
@@ -178,6 +201,18 @@ impl Reader<'_> {
 
     fn u32(&mut self) -> Result<u32, GainError> {
         self.take().map(u32::from_le_bytes)
+    }
+
+    fn weight(&mut self) -> Result<i16, GainError> {
+        self.take().map(i16::from_le_bytes)
+    }
+
+    fn targets(&mut self) -> Result<Targets, GainError> {
+        Ok([self.float()?, self.float()?, self.float()?])
+    }
+
+    fn floats(&mut self, num: usize) -> Result<Vec<f32>, GainError> {
+        (0..num).map(|_| self.float()).collect()
     }
 
     fn float(&mut self) -> Result<f32, GainError> {

@@ -69,7 +69,7 @@ fn the_same_seed_gives_the_same_bytes() {
 fn equal_prompts_share_a_fold_and_folds_are_about_equally_full() {
     let mut doubled = examples(1000, 4);
     doubled.extend(doubled.clone());
-    let folds = folds(&doubled, 5, 9);
+    let folds = folds(doubled.iter(), 5, 9);
     assert_eq!(folds[..1000], folds[1000..]);
     for fold in 0..5 {
         let size = folds.iter().filter(|&&found| found == fold).count();

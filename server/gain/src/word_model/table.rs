@@ -1,5 +1,7 @@
 //! The known terms, found by key.
 
+use super::NUM_TARGETS;
+
 /// Keys that agree in this many leading bits lie in one drawer. With 100,000 terms a drawer holds two of them.
 const DRAWER_BITS: u32 = 16;
 
@@ -10,8 +12,8 @@ pub(crate) struct Entry {
     pub(crate) key: u32,
     /// Inverse document frequency in steps.
     pub(crate) idf: u16,
-    /// Weights for the weak and the strong model, in units of the model's scales.
-    pub(crate) weights: [i16; 2],
+    /// One weight a target, in units of the model's scales.
+    pub(crate) weights: [i16; NUM_TARGETS],
 }
 
 /// Entries in ascending order of key, none twice.
@@ -60,7 +62,7 @@ mod tests {
     use super::*;
 
     fn entry(key: u32) -> Entry {
-        Entry { key, idf: 1, weights: [0, 0] }
+        Entry { key, idf: 1, weights: [0; NUM_TARGETS] }
     }
 
     #[test]
