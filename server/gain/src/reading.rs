@@ -5,6 +5,7 @@
 
 mod excerpt;
 mod lexical;
+mod numbers;
 mod options;
 mod terms;
 mod words;

@@ -35,3 +35,27 @@ pub(crate) fn features(reading: &Reading, predicted: Pair) -> [f32; NUM_FEATURES
     features[NUM_LEXICAL..].copy_from_slice(&[predicted[0], predicted[1], predicted[1] - predicted[0]]);
     features
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smooth_model::{NUM_WAVES, Surface};
+
+    #[test]
+    fn a_part_of_the_smooth_gain_is_added_to_the_forests() {
+        let reading = Reading::new("How many apples are left?");
+        let stages = |weight: f32| {
+            let surface = Surface::of(&[&reading.lexical]);
+            Stages {
+                words: WordModel::new([0.5, 0.75, 0.25], 2048, &[]).expect("nothing ascends"),
+                smooth: SmoothModel::new(surface, vec![weight; NUM_WAVES]).expect("one weight a wave"),
+                forest: Forest { mean: 0.125, trees: vec![] },
+            }
+        };
+        let without_waves = stages(0.0).score(&reading);
+        assert!((without_waves - (0.125 + SMOOTH_SHARE * 0.25)).abs() < 1e-6, "{without_waves}");
+        let waves = stages(2.0).smooth.predict(&reading.lexical);
+        let found = stages(2.0).score(&reading) - without_waves;
+        assert!(waves.abs() > 1e-3 && (found - SMOOTH_SHARE * waves).abs() < 1e-5, "{found} of {waves}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Counts and shares of a prompt's surface: its length, its numbers and signs, its kind of question, its options.
 
+use super::numbers::number_values;
 use super::options::{self, Question};
 use super::words::{WordList, num_shared};
 
@@ -7,7 +8,7 @@ use super::words::{WordList, num_shared};
 pub(crate) const NUM_LEXICAL: usize = CHARACTERS + PHRASING + OPTIONS;
 const CHARACTERS: usize = 18;
 const PHRASING: usize = 19;
-const OPTIONS: usize = 11;
+const OPTIONS: usize = 13;
 
 /// The values of a prompt of `num_bytes`, of which `text` was read; `words` are those of `text`.
 pub(super) fn lexical(num_bytes: usize, text: &str, words: &WordList<'_>) -> [f32; NUM_LEXICAL] {
@@ -19,7 +20,7 @@ pub(super) fn lexical(num_bytes: usize, text: &str, words: &WordList<'_>) -> [f3
     let (phrasing, options) = rest.split_at_mut(PHRASING);
     characters.copy_from_slice(&character_values(num_bytes, text, words));
     phrasing.copy_from_slice(&phrasing_values(question.stem, &stem_lower, &stem_words, words));
-    options.copy_from_slice(&option_values(&question, &stem_words));
+    options.copy_from_slice(&option_values(text, &question, &stem_words));
     values
 }
 
@@ -95,8 +96,11 @@ fn phrasing_values(
     ]
 }
 
-/// What the options are like, and how alike; zeros where there are none.
-fn option_values(question: &Question<'_>, stem_words: &WordList<'_>) -> [f32; OPTIONS] {
+/// What the options are like, how alike, and what numbers stand in them and in the question; zeros where there are none.
+///
+/// Numbers of a free-form prompt are not counted here: what they mean for a question with options misleads on word
+/// problems, of which the training has few.
+fn option_values(text: &str, question: &Question<'_>, stem_words: &WordList<'_>) -> [f32; OPTIONS] {
     let options = &question.options;
     let num = options.len();
     if num == 0 {
@@ -110,6 +114,7 @@ fn option_values(question: &Question<'_>, stem_words: &WordList<'_>) -> [f32; OP
     let stem_words = stem_words.distinct();
     let in_stem = |option: &Vec<&str>| share(num_shared(option, &stem_words), option.len());
     let alike = likeness(&words);
+    let [num_numbers, largest_number] = number_values(text);
     let begins_with_number = |option: &&&str| {
         option.trim_start_matches([' ', '$', '+', '-']).starts_with(|c: char| c.is_ascii_digit())
     };
@@ -125,6 +130,8 @@ fn option_values(question: &Question<'_>, stem_words: &WordList<'_>) -> [f32; OP
         alike.iter().copied().fold(0.0, f32::max),
         words.iter().map(in_stem).sum::<f32>() / num as f32,
         share(options.iter().map(|option| option.split_whitespace().count()).sum(), num),
+        num_numbers,
+        largest_number,
     ]
 }
 
@@ -165,4 +172,18 @@ fn flag(value: bool) -> f32 {
 /// `part / whole`, 0 of nothing.
 fn share(part: usize, whole: usize) -> f32 {
     if whole == 0 { 0.0 } else { part as f32 / whole as f32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_counted_where_there_are_options_only() {
+        let last_two =
+            |text: &str| lexical(text.len(), text, &WordList::new(text))[NUM_LEXICAL - 2..].to_vec();
+        let [num, largest] = last_two("what is 3 + 4?\nA. 7\nB. 19")[..] else { panic!("two values") };
+        assert!((num - 4.0).abs() < 1e-6 && (largest - 20.0_f32.ln()).abs() < 1e-6, "{num} {largest}");
+        assert_eq!(last_two("what is 3 + 4 + 19?"), [0.0, 0.0]);
+    }
 }

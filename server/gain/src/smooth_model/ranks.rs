@@ -60,6 +60,12 @@ mod tests {
     }
 
     #[test]
+    fn equal_values_stand_in_the_middle_of_their_ranks() {
+        let rank = Rank::of(&[0.0, 1.0, 2.0].repeat(32));
+        assert!(rank.place(1.0).abs() < 1e-5 && (rank.place(0.0) + rank.place(2.0)).abs() < 1e-5, "{rank:?}");
+    }
+
+    #[test]
     fn values_that_are_all_alike_have_one_place() {
         for rank in [Rank::of(&[3.0; 50]), Rank::of(&[])] {
             assert_eq!(rank.cuts.len(), NUM_CUTS);
