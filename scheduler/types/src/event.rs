@@ -115,6 +115,8 @@ pub enum GenerateEvent {
     Started {
         /// Tokens of the prompt; absent where only the usage tells.
         prompt_tokens: Option<u32>,
+        /// What a provider calls the request, by which it can be asked about it and its bill.
+        provider_request_id: Option<String>,
     },
     /// The text of the prompt.
     Prompt {

@@ -113,8 +113,10 @@ impl EventStream {
         let stop_text = if rules.include_stop { StopText::Include } else { StopText::LeaveOut };
         let detokenizer = Detokenizer::new(&parts.tokenizer, Position::AfterPrompt, special);
         let mut prompt = Detokenizer::new(&parts.tokenizer, Position::Start, SpecialText::Skip);
-        let mut ready =
-            VecDeque::from([Ok(GenerateEvent::Started { prompt_tokens: Some(parts.prompt_tokens) })]);
+        let mut ready = VecDeque::from([Ok(GenerateEvent::Started {
+            prompt_tokens: Some(parts.prompt_tokens),
+            provider_request_id: None,
+        })]);
         let mut prompt_offset = 0;
         if let Some(text) = parts.prompt_text {
             prompt_offset = advance(&mut prompt, &parts.tokenizer, text.first).unwrap_or(0);

@@ -68,6 +68,8 @@ pub struct CallEnd {
     pub cost: Usd,
     /// What the route's strong model would have cost, if there is one.
     pub strong_cost: Option<Usd>,
+    /// What the provider calls it, if it told.
+    pub provider_request_id: Option<String>,
     /// Milliseconds from the call to its end.
     pub duration_ms: u64,
     /// Milliseconds from the call to its first content.

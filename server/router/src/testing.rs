@@ -140,7 +140,7 @@ impl Backend for FakeBackend {
 /// A whole answer of one delta, with this many tokens; its prompt had 100.
 pub(crate) fn answer(text: &str, completion_tokens: u32) -> Vec<Result<GenerateEvent, BackendError>> {
     vec![
-        Ok(GenerateEvent::Started { prompt_tokens: None }),
+        Ok(GenerateEvent::Started { prompt_tokens: None, provider_request_id: Some("theirs".to_owned()) }),
         Ok(delta(text, &[])),
         Ok(GenerateEvent::Finished { choice: 0, reason: FinishReason::Stop, stop: None }),
         Ok(GenerateEvent::Done(Usage { prompt_tokens: 100, completion_tokens, ..Usage::default() })),

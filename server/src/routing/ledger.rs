@@ -76,7 +76,7 @@ impl OpenCall for Row {
         match end.outcome {
             Outcome::Failed(_) => self.row.refund(store::Refund {
                 outcome: outcome(end.outcome),
-                provider_request_id: None,
+                provider_request_id: end.provider_request_id,
                 settled_at,
                 duration_ms: end.duration_ms,
             }),
@@ -93,7 +93,7 @@ fn settlement(end: &CallEnd, settled_at: UnixMs) -> store::Settlement {
         usage: end.usage,
         cost: end.cost,
         strong_cost: end.strong_cost,
-        provider_request_id: None,
+        provider_request_id: end.provider_request_id.clone(),
         settled_at,
         ttft_ms: end.ttft_ms,
         duration_ms: end.duration_ms,

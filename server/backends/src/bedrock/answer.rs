@@ -33,6 +33,7 @@ const MAX_BLOCKS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Answer {
     reading: Reading,
+    request_id: Option<String>,
     state: State,
     blocks: HashMap<i32, Block>,
     num_calls: u32,
@@ -89,16 +90,23 @@ enum Arguments {
 }
 
 impl Answer {
-    pub(super) fn new(reading: Reading) -> Self {
+    /// An answer whose events are still to come; AWS calls its request so.
+    pub(super) fn new(reading: Reading, request_id: Option<String>) -> Self {
         let json = if reading.answer_tool.is_some() { ForcedJson::Missing } else { ForcedJson::NotAsked };
         Self {
             reading,
+            request_id,
             state: State::Expected,
             blocks: HashMap::new(),
             num_calls: 0,
             told: Told::Nothing,
             json,
         }
+    }
+
+    /// What AWS calls its request.
+    pub(super) fn request_id(&self) -> Option<String> {
+        self.request_id.clone()
     }
 
     /// Whether the model has begun to write.
@@ -131,7 +139,10 @@ impl Answer {
                     return Err(out_of_order("the message begins twice"));
                 }
                 self.state = State::Open;
-                told.push_back(GenerateEvent::Started { prompt_tokens: None });
+                told.push_back(GenerateEvent::Started {
+                    prompt_tokens: None,
+                    provider_request_id: self.request_id.clone(),
+                });
                 Ok(())
             }
             ConverseStreamOutput::ContentBlockStart(event) => {

@@ -89,8 +89,8 @@ impl BedrockBackend {
         let sent = timeout_at(deadline, call.for_stream(&self.client).send()).await;
         let answer = sent.map_err(|_| late)?.map_err(|error| refused(&mut lease, errors::of_call(&error)))?;
         let request_id = answer.request_id().map(ToOwned::to_owned);
-        let reading = Answer::new(call.reading);
-        Ok(AnswerStream::new(answer.stream, reading, deadlines, request_id, lease).into_stream())
+        let reading = Answer::new(call.reading, request_id);
+        Ok(AnswerStream::new(answer.stream, reading, deadlines, lease).into_stream())
     }
 
     async fn whole(&self, call: Call, mut lease: Lease) -> Result<TokenStream, Fault> {
@@ -99,8 +99,8 @@ impl BedrockBackend {
         let sent = timeout_at(deadline, call.for_whole(&self.client).send()).await;
         let answer = sent.map_err(|_| late)?.map_err(|error| refused(&mut lease, errors::of_call(&error)))?;
         let request_id = answer.request_id().map(ToOwned::to_owned);
-        let told = whole::events(answer)
-            .and_then(|events| stream::of_whole(events, Answer::new(call.reading), lease));
+        let reading = Answer::new(call.reading, request_id.clone());
+        let told = whole::events(answer).and_then(|events| stream::of_whole(events, reading, lease));
         told.map_err(|fault| Fault { request_id, ..fault })
     }
 

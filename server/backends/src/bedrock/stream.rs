@@ -125,19 +125,12 @@ pub(super) struct AnswerStream {
     deadlines: Deadlines,
     last_event: Instant,
     progress: Progress,
-    request_id: Option<String>,
     lease: Lease,
 }
 
 impl AnswerStream {
     /// An answer whose events are still to come.
-    pub(super) fn new(
-        events: Events,
-        answer: Answer,
-        deadlines: Deadlines,
-        request_id: Option<String>,
-        lease: Lease,
-    ) -> Self {
+    pub(super) fn new(events: Events, answer: Answer, deadlines: Deadlines, lease: Lease) -> Self {
         Self {
             events: Some(events),
             answer,
@@ -145,7 +138,6 @@ impl AnswerStream {
             deadlines,
             last_event: Instant::now(),
             progress: Progress::NothingSent,
-            request_id,
             lease,
         }
     }
@@ -170,7 +162,7 @@ impl AnswerStream {
             if let Err(fault) = self.step().await {
                 self.events = None;
                 self.told.clear();
-                let request_id = fault.request_id.clone().or_else(|| self.request_id.take());
+                let request_id = fault.request_id.clone().or_else(|| self.answer.request_id());
                 return Some(Err(Fault { request_id, ..fault }.of(&self.lease.backend, self.progress)));
             }
         }

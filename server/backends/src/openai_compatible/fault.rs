@@ -13,7 +13,7 @@ use spillway_router::ErrorClass;
 pub(super) use crate::fault::Fault;
 pub(super) use body::ErrorWords;
 pub(super) use retry_after::retry_after;
-pub(super) use status::{of_event, of_status};
+pub(super) use status::{of_event, of_status, request_id};
 
 /// What came is not what the protocol says.
 pub(super) fn malformed(message: impl Into<String>) -> Fault {

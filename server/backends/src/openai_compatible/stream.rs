@@ -16,7 +16,7 @@ use spillway_types::GenerateEvent;
 use tokio::time::{Instant, timeout_at};
 
 use super::client::{ReplyBody, lost, root_cause};
-use super::fault::{ErrorWords, Fault, malformed, of_event};
+use super::fault::{ErrorWords, Fault, malformed, of_event, request_id};
 use super::reading::Reader;
 use super::replicas::InFlight;
 use super::sse::{Event, EventKind, EventReader};
@@ -46,10 +46,11 @@ impl Answer {
     pub(super) fn stream(self, response: Response<ReplyBody>) -> TokenStream {
         // Some servers answer in one piece whatever is asked for.
         let is_whole = self.delivery == Delivery::Whole || is_json(response.headers());
+        let provider_request_id = request_id(response.headers());
         let reading = Reading {
             form: if is_whole { Form::Whole(Vec::new()) } else { Form::Events(EventReader::default()) },
             reader: Reader::new(self.num_choices),
-            queue: VecDeque::from([GenerateEvent::Started { prompt_tokens: None }]),
+            queue: VecDeque::from([GenerateEvent::Started { prompt_tokens: None, provider_request_id }]),
             progress: Progress::NothingSent,
             last_event: None,
             total: self.start + self.timeouts.total,

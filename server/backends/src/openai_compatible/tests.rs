@@ -75,7 +75,7 @@ fn wanted() -> Vec<GenerateEvent> {
     let text = TextDelta { choice: 0, text: "hello".to_owned(), tokens: Vec::new() };
     let usage = Usage { prompt_tokens: 3, cached_tokens: 0, cache_write_tokens: 0, completion_tokens: 1 };
     vec![
-        GenerateEvent::Started { prompt_tokens: None },
+        GenerateEvent::Started { prompt_tokens: None, provider_request_id: None },
         GenerateEvent::Delta(text),
         GenerateEvent::Finished { choice: 0, reason: FinishReason::Stop, stop: None },
         GenerateEvent::Done(usage),

@@ -81,7 +81,7 @@ fn summary(events: &[Result<GenerateEvent, EngineError>]) -> String {
     let mut ends = String::new();
     for event in events {
         let end = match event {
-            Ok(GenerateEvent::Started { prompt_tokens }) => {
+            Ok(GenerateEvent::Started { prompt_tokens, .. }) => {
                 format!(" started {}", prompt_tokens.expect("an engine knows it"))
             }
             Ok(event @ (GenerateEvent::Reasoning(_) | GenerateEvent::ToolCall(_))) => {

@@ -232,7 +232,7 @@ pub(super) type Item = Result<GenerateEvent, BackendError>;
 
 #[expect(clippy::unnecessary_wraps, reason = "scripts are lists of stream items")]
 pub(super) fn started() -> Item {
-    Ok(GenerateEvent::Started { prompt_tokens: Some(5) })
+    Ok(GenerateEvent::Started { prompt_tokens: Some(5), provider_request_id: None })
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "scripts are lists of stream items")]

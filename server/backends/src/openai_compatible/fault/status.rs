@@ -7,6 +7,8 @@ use spillway_types::Prompt;
 
 use super::{ErrorWords, Fault, retry_after};
 
+/// Longest name of a request that is taken from a server.
+const MAX_REQUEST_ID_BYTES: usize = 128;
 /// Words by which servers say that a prompt is too long.
 const TOO_LONG: [&str; 6] = [
     "context_length_exceeded",
@@ -38,16 +40,21 @@ pub(in crate::openai_compatible) fn of_status(
         }
         _ => plain(status),
     };
-    let request_id = headers.get("x-request-id").and_then(|id| id.to_str().ok());
     Fault {
         class,
         code: words.code.unwrap_or_else(|| format!("http_{}", status.as_u16())),
         message,
         status: Some(status.as_u16()),
         retry_after: retry_after(headers),
-        request_id: request_id.filter(|id| id.len() <= 128).map(str::to_owned),
+        request_id: request_id(headers),
         usage: None,
     }
+}
+
+/// What the server calls the request, if that is short and text.
+pub(in crate::openai_compatible) fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("x-request-id")?.to_str().ok()?;
+    (id.len() <= MAX_REQUEST_ID_BYTES).then(|| id.to_owned())
 }
 
 fn plain(status: StatusCode) -> String {
