@@ -8,6 +8,7 @@ use spillway_types::{GenerateRequest, ModelId, TokenPrices};
 use crate::attempts::Attempts;
 use crate::books::{Clerk, Cost};
 use crate::decide::{Effect, Inputs, Target, decide, served_variant};
+use crate::sessions::Whose;
 use crate::spend::SpendBucket;
 use crate::standing::{Memory, RouteState, Standing};
 use crate::{
@@ -154,7 +155,7 @@ impl Router {
         let decision = self.shared.decide(request, route, state, Effect::Real)?;
         self.shared.clerk.observer.decided(request, &decision);
         let served = Attempts::new(self, request, route, decision, work).run().await?;
-        if let Some(session) = &request.session {
+        if let Some(session) = whose(request) {
             let place = (&served.backend, request.needs.prompt_tokens);
             let now = self.shared.clerk.runtime.now();
             self.shared.memory.sessions.served(session, place, self.shared.settings.max_sessions, now);
@@ -196,10 +197,8 @@ impl Shared {
                 })
             })
             .collect();
-        let place = request
-            .session
-            .as_ref()
-            .and_then(|session| self.memory.sessions.place(session, self.settings.sticky_ttl, now));
+        let place = whose(request)
+            .and_then(|session| self.memory.sessions.place(&session, self.settings.sticky_ttl, now));
         let inputs = Inputs {
             request,
             route,
@@ -229,6 +228,11 @@ impl Shared {
 /// The part of a split that counts for what this backend serves.
 pub(crate) fn variant(route: &Route, decision: &Decision, backend: &BackendId) -> Option<VariantId> {
     served_variant(route, decision, backend)
+}
+
+/// The session of a request, if it belongs to one.
+fn whose(request: &RouteRequest) -> Option<Whose> {
+    request.session.as_ref().map(|session| (request.key.clone(), Arc::clone(session)))
 }
 
 /// Names that are there, and there once.

@@ -9,8 +9,11 @@ use crate::BackendId;
 /// The sessions of late. Bounded: the longest unused is forgotten first, a tenth at once.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    places: Mutex<HashMap<Arc<str>, Place>>,
+    places: Mutex<HashMap<Whose, Place>>,
 }
+
+/// A session as its client names it, under the name of the client's key: another's session of the same name is another.
+pub(crate) type Whose = (Option<Arc<str>>, Arc<str>);
 
 /// Where a session was served last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub(crate) struct Place {
 
 impl Sessions {
     /// Where the session was served, if that is not longer ago than `ttl`.
-    pub(crate) fn place(&self, session: &str, ttl: Duration, now: Duration) -> Option<Place> {
+    pub(crate) fn place(&self, session: &Whose, ttl: Duration, now: Duration) -> Option<Place> {
         let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.get(session).filter(|place| place.at + ttl >= now).cloned()
     }
@@ -31,7 +34,7 @@ impl Sessions {
     /// Notes that the session was served there.
     pub(crate) fn served(
         &self,
-        session: &Arc<str>,
+        session: Whose,
         (backend, prompt_tokens): (&BackendId, u32),
         max_sessions: usize,
         now: Duration,
@@ -40,15 +43,15 @@ impl Sessions {
             return;
         }
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if places.len() >= max_sessions && !places.contains_key(session) {
+        if places.len() >= max_sessions && !places.contains_key(&session) {
             forget_oldest(&mut places, max_sessions);
         }
-        places.insert(Arc::clone(session), Place { backend: backend.clone(), prompt_tokens, at: now });
+        places.insert(session, Place { backend: backend.clone(), prompt_tokens, at: now });
     }
 }
 
 /// Makes room for a tenth more, so that the search is paid for by many.
-fn forget_oldest(places: &mut HashMap<Arc<str>, Place>, max_sessions: usize) {
+fn forget_oldest(places: &mut HashMap<Whose, Place>, max_sessions: usize) {
     let mut times: Vec<Duration> = places.values().map(|place| place.at).collect();
     let num_forgotten = (max_sessions / 10).max(1).min(times.len());
     let (_, limit, _) = times.select_nth_unstable(num_forgotten - 1);
@@ -71,15 +74,16 @@ mod tests {
     fn a_session_is_remembered_until_its_time_is_over_or_there_are_too_many() {
         let sessions = Sessions::default();
         let local = BackendId::new("local");
+        let of = |name: &str| -> Whose { (Some(Arc::from("ours")), Arc::from(name)) };
         for number in 0..12 {
-            let name: Arc<str> = Arc::from(format!("s{number}"));
-            sessions.served(&name, (&local, 7), 10, Duration::from_secs(number));
+            sessions.served(of(&format!("s{number}")), (&local, 7), 10, Duration::from_secs(number));
         }
         let now = Duration::from_secs(12);
-        assert_eq!(sessions.place("s0", TTL * 10, now), None, "forgotten for newer ones");
-        assert_eq!(sessions.place("s1", TTL * 10, now), None);
-        let place = sessions.place("s2", TTL, now).expect("just in time");
+        assert_eq!(sessions.place(&of("s0"), TTL * 10, now), None, "forgotten for newer ones");
+        assert_eq!(sessions.place(&of("s1"), TTL * 10, now), None);
+        let place = sessions.place(&of("s2"), TTL, now).expect("just in time");
         assert_eq!((place.backend, place.prompt_tokens), (local, 7));
-        assert_eq!(sessions.place("s2", TTL, Duration::from_secs(13)), None, "too long ago");
+        assert_eq!(sessions.place(&of("s2"), TTL, Duration::from_secs(13)), None, "too long ago");
+        assert_eq!(sessions.place(&(None, Arc::from("s2")), TTL, now), None, "another's");
     }
 }
