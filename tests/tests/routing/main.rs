@@ -4,6 +4,7 @@
 //! Each test starts the binary for itself, with a config file of its own and a ledger in a folder of its own.
 
 mod cloud;
+mod credentials;
 mod explaining;
 mod faults;
 mod killing;

@@ -76,19 +76,34 @@ impl World {
     async fn start_with(&self, model: &[&str], flags: &[&str]) -> Server {
         let config = self.path("spillway.toml");
         let config = config.to_str().expect("test paths are UTF-8");
+        let credentials = [
+            ("AWS_ACCESS_KEY_ID", FakeBedrock::ACCESS_KEY_ID),
+            ("AWS_SECRET_ACCESS_KEY", FakeBedrock::SECRET_ACCESS_KEY),
+        ];
+        self.start_as(&credentials, &[&["--config", config], model, flags].concat()).await
+    }
+
+    /// Starts a server on the config in force, with no credentials but those that this environment leads to.
+    pub(super) async fn start_in(&self, environment: &[(&str, &str)]) -> Server {
+        let config = self.path("spillway.toml");
+        self.start_as(environment, &["--config", config.to_str().expect("test paths are UTF-8")]).await
+    }
+
+    async fn start_as(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Server {
         let no_file = self.path("none");
         std::fs::write(&no_file, "").expect("an empty file is written");
         let no_file = no_file.to_str().expect("test paths are UTF-8");
-        let environment = [
-            ("AWS_ACCESS_KEY_ID", FakeBedrock::ACCESS_KEY_ID),
-            ("AWS_SECRET_ACCESS_KEY", FakeBedrock::SECRET_ACCESS_KEY),
+        // What is blank is not there for the SDK: so nothing is found that this machine happens to have.
+        let nothing = [
+            ("AWS_ACCESS_KEY_ID", ""),
+            ("AWS_SECRET_ACCESS_KEY", ""),
             ("AWS_CONFIG_FILE", no_file),
             ("AWS_SHARED_CREDENTIALS_FILE", no_file),
             ("AWS_EC2_METADATA_DISABLED", "true"),
         ];
+        let environment = [&nothing, environment].concat();
         let surroundings = Surroundings { environment: &environment, certificate: None };
-        let arguments = [&["--config", config], model, flags].concat();
-        Server::start_as(&surroundings, &arguments).await
+        Server::start_as(&surroundings, arguments).await
     }
 
     /// Every row of the ledger of a server that has ended, oldest first.
