@@ -101,6 +101,32 @@ async fn a_stream_is_read_to_its_end_and_its_connection_is_used_again() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_closed_while_it_was_free_is_not_used() {
+    let closing = [good(), vec![Act::Close]].concat();
+    let upstream = Upstream::start(vec![closing, good()]).await;
+    let backend = start(config(&[&upstream.url]));
+    assert_eq!(ask(&backend).await, Ok(wanted()));
+    upstream.closed().await;
+    // The runtime looks at its sockets.
+    tokio::task::yield_now().await;
+    assert_eq!(ask(&backend).await, Ok(wanted()));
+    let connections: Vec<usize> = upstream.seen().iter().map(|seen| seen.connection).collect();
+    assert_eq!(connections, [0, 1]);
+}
+
+#[tokio::test]
+async fn a_connection_is_waited_for_only_so_long() {
+    // It takes connections, and says nothing of TLS.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("https://{}", silent.local_addr().expect("an address"));
+    let timeouts = Timeouts { connect: Duration::from_millis(30), ..Timeouts::default() };
+    let backend = start(CompatibleConfig { timeouts, ..config(&[&url]) });
+    let error = ask(&backend).await.expect_err("nobody answers");
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::Connect, "connect_failed"));
+    assert!(error.message.contains("no connection within 30 ms"), "{}", error.message);
+}
+
+#[tokio::test]
 async fn a_whole_answer_gives_the_same_events() {
     let answer = r#"{"choices":[{"index":0,"text":"hello","finish_reason":"stop"}],
         "usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}}"#;

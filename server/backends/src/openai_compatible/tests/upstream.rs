@@ -40,6 +40,8 @@ struct State {
     seen: Mutex<Vec<Seen>>,
     /// Clients that hung up while nothing was done.
     num_hung_up: watch::Sender<usize>,
+    /// Connections that were closed here.
+    num_closed: watch::Sender<usize>,
 }
 
 impl Upstream {
@@ -51,6 +53,7 @@ impl Upstream {
             scripts: Mutex::new(scripts.into_iter().rev().collect()),
             seen: Mutex::default(),
             num_hung_up: watch::Sender::new(0),
+            num_closed: watch::Sender::new(0),
         });
         let mut tasks = JoinSet::new();
         let served = Arc::clone(&state);
@@ -66,6 +69,12 @@ impl Upstream {
 
     pub(super) fn seen(&self) -> Vec<Seen> {
         lock(&self.state.seen).clone()
+    }
+
+    /// Waits until a connection was closed here.
+    pub(super) async fn closed(&self) {
+        let mut count = self.state.num_closed.subscribe();
+        count.wait_for(|count| *count > 0).await.expect("the server is there");
     }
 
     /// Waits until a client has hung up.
@@ -98,7 +107,11 @@ async fn serve(mut socket: TcpStream, state: Arc<State>, connection: usize) {
                         return;
                     }
                 }
-                Act::Close => return,
+                Act::Close => {
+                    drop(socket);
+                    state.num_closed.send_modify(|count| *count += 1);
+                    return;
+                }
                 Act::Hang => {
                     drop(socket.read_u8().await);
                     state.num_hung_up.send_modify(|count| *count += 1);
