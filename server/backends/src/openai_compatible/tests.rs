@@ -102,11 +102,11 @@ async fn a_stream_is_read_to_its_end_and_its_connection_is_used_again() {
 
 #[tokio::test]
 async fn a_connection_that_was_closed_while_it_was_free_is_not_used() {
-    let closing = [good(), vec![Act::Close]].concat();
+    let closing = [good(), vec![Act::CloseLater]].concat();
     let upstream = Upstream::start(vec![closing, good()]).await;
     let backend = start(config(&[&upstream.url]));
     assert_eq!(ask(&backend).await, Ok(wanted()));
-    upstream.closed().await;
+    upstream.close().await;
     // The runtime looks at its sockets.
     tokio::task::yield_now().await;
     assert_eq!(ask(&backend).await, Ok(wanted()));

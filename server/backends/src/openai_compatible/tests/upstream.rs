@@ -15,6 +15,8 @@ pub(super) enum Act {
     Send(String),
     /// The connection is closed.
     Close,
+    /// The connection is closed once that is [asked for](Upstream::close).
+    CloseLater,
     /// Nothing is done until the client hangs up.
     Hang,
 }
@@ -35,13 +37,20 @@ pub(super) struct Upstream {
     _tasks: JoinSet<()>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    NotAsked,
+    Asked,
+    Done,
+}
+
 struct State {
     scripts: Mutex<Vec<Vec<Act>>>,
     seen: Mutex<Vec<Seen>>,
     /// Clients that hung up while nothing was done.
     num_hung_up: watch::Sender<usize>,
-    /// Connections that were closed here.
-    num_closed: watch::Sender<usize>,
+    /// How far closing later has come.
+    closing: watch::Sender<Closing>,
 }
 
 impl Upstream {
@@ -53,7 +62,7 @@ impl Upstream {
             scripts: Mutex::new(scripts.into_iter().rev().collect()),
             seen: Mutex::default(),
             num_hung_up: watch::Sender::new(0),
-            num_closed: watch::Sender::new(0),
+            closing: watch::Sender::new(Closing::NotAsked),
         });
         let mut tasks = JoinSet::new();
         let served = Arc::clone(&state);
@@ -71,10 +80,11 @@ impl Upstream {
         lock(&self.state.seen).clone()
     }
 
-    /// Waits until a connection was closed here.
-    pub(super) async fn closed(&self) {
-        let mut count = self.state.num_closed.subscribe();
-        count.wait_for(|count| *count > 0).await.expect("the server is there");
+    /// Closes the connection that was to be closed later.
+    pub(super) async fn close(&self) {
+        self.state.closing.send_replace(Closing::Asked);
+        let mut closing = self.state.closing.subscribe();
+        closing.wait_for(|closing| *closing == Closing::Done).await.expect("the server is there");
     }
 
     /// Waits until a client has hung up.
@@ -107,9 +117,12 @@ async fn serve(mut socket: TcpStream, state: Arc<State>, connection: usize) {
                         return;
                     }
                 }
-                Act::Close => {
+                Act::Close => return,
+                Act::CloseLater => {
+                    let mut closing = state.closing.subscribe();
+                    drop(closing.wait_for(|closing| *closing == Closing::Asked).await);
                     drop(socket);
-                    state.num_closed.send_modify(|count| *count += 1);
+                    state.closing.send_replace(Closing::Done);
                     return;
                 }
                 Act::Hang => {
